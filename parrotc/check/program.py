@@ -1,0 +1,134 @@
+"""What checking gives: the trees, and tables that say what each name means and each value is.
+
+Nodes compare by identity, so the tables are plain dicts with nodes as keys.
+"""
+
+from dataclasses import dataclass, field
+
+from parrotc.ir.ops import Effect, EnvRef
+from parrotc.ir.source import Source, Span
+from parrotc.ir.types import Enum, Json, Record, Type
+from parrotc.syntax import tree
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Symbol:
+    """Something a name can mean. `name` is unique in the program (`std.text.chunk` for imports)."""
+
+    name: str
+    span: Span | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConstSymbol(Symbol):
+    type: Type
+    value: Json
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelSymbol(Symbol):
+    kind: str  # builtin, openai, azure
+    target: str
+    options: tuple[tuple[str, Json | EnvRef], ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TypeSymbol(Symbol):
+    type: Enum | Record
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ParamInfo:
+    name: str
+    type: Type
+    default: Json = None
+    has_default: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Policy:
+    """What is asked of calls: from decorators (on a declaration) or `with (…)` (on one call).
+
+    None: not said here. The nearest wins: `with`, then the semantic function, then the flow.
+    """
+
+    model: ModelSymbol | None = None
+    criteria: str | None = None  # latency, throughput
+    ttft: float | None = None  # seconds
+    tpot: float | None = None
+    deadline: float | None = None
+    retry: int | None = None
+    cache_ttl: float | None = None
+    count: tree.Expr | None = None  # `n`: only in `with`
+    tolerant: bool = False  # on_error=None: only in `with`
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GenInfo:
+    """A `{{gen}}` after checking: sampling in plain values, its type, the output it feeds.
+
+    `output` is the name of a declared output (`""` for the single unnamed one), or None for a local.
+    """
+
+    name: str
+    type: Type
+    output: str | None
+    sampling: dict[str, Json]  # fields of ir.ops.Generate: max_tokens, temperature, stop, …
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PfuncSymbol(Symbol):
+    decl: tree.PfuncDecl
+    params: tuple[ParamInfo, ...]
+    outputs: tuple[tuple[str, Type], ...]
+    result: Type  # an unnamed Record for several outputs
+    policy: Policy
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExternSymbol(Symbol):
+    target: str
+    params: tuple[ParamInfo, ...]
+    result: Type
+    effect: Effect
+    timeout: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FlowSymbol(Symbol):
+    decl: tree.FlowDecl
+    params: tuple[ParamInfo, ...]
+    result: Type
+    policy: Policy
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BuiltinSymbol(Symbol):
+    """`len`, `range`, `zip`, …: a function of `ir/scalar.py` with the same name."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LocalSymbol(Symbol):
+    """A parameter, an assigned name, a loop variable, or a generated value used later."""
+
+    type: Type
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Program:
+    """A checked program: the root file and everything it imports.
+
+    `exports` are the flows and semantic functions declared in the root file, by plain name.
+    """
+
+    root: tree.Tree
+    trees: tuple[tree.Tree, ...]
+    exports: dict[str, FlowSymbol | PfuncSymbol]
+    types: dict[tree.Node, Type] = field(default_factory=dict)  # of every expression
+    names: dict[tree.Node, Symbol] = field(default_factory=dict)  # Name, Attribute → its meaning
+    gens: dict[tree.Gen, GenInfo] = field(default_factory=dict)
+    policies: dict[tree.With, Policy] = field(default_factory=dict)
+    embedded: tuple[tuple[str, str], ...] = ()  # embedded files: path as written, sha256
+
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(t.source for t in self.trees)
