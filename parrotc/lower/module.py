@@ -1,0 +1,137 @@
+"""A checked program as a module: types, models and natives it uses, functions, flows."""
+
+from collections.abc import Iterable, Iterator
+
+from parrotc.check import program as checked
+from parrotc.ir.ops import (
+    Call,
+    Flow,
+    Function,
+    Model,
+    Module,
+    Native,
+    NativeDecl,
+    Param,
+    Value,
+    walk,
+)
+from parrotc.ir.types import Enum, ListOf, Optional, Record, Scored, Type
+from parrotc.lower.flow import lower_flow
+from parrotc.lower.prompt import lower_function
+from parrotc.syntax import tree
+
+DEFAULT_MODEL = Model("default", "builtin", "smollm2-135m-instruct")
+
+
+def lower(program: checked.Program) -> Module:
+    """The flow-level module of a program that has no errors.
+
+    Flows are the root file's; semantic functions are the root file's and those that a flow calls.
+    """
+    exports = program.exports.values()
+    flows = [lower_flow(program, s) for s in exports if isinstance(s, checked.FlowSymbol)]
+    calls = [op for flow in flows for op in walk(flow.body) if isinstance(op, Call)]
+    symbols = _symbols(program)
+    wanted = {s.name: s for s in exports if isinstance(s, checked.PfuncSymbol)}
+    for call in calls:
+        symbol = symbols[call.function]
+        assert isinstance(symbol, checked.PfuncSymbol)
+        wanted.setdefault(symbol.name, symbol)
+    functions = [lower_function(program, symbol) for symbol in wanted.values()]
+    blocks = [f.body for f in functions] + [f.body for f in flows]
+    used = {op.native for block in blocks for op in walk(block) if isinstance(op, Native)}
+    return Module(
+        name=_module_name(program.root),
+        types=_types(functions, flows, [_native(symbols[name]) for name in sorted(used)]),
+        models=_models(symbols, {call.model for call in calls}),
+        natives=tuple(_native(symbols[name]) for name in sorted(used)),
+        functions=tuple(functions),
+        flows=tuple(flows),
+    )
+
+
+def _module_name(root: tree.Tree) -> str:
+    """The file's name without folder and ending, as an identifier."""
+    stem = root.source.name.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+    return "".join(c if c.isalnum() else "_" for c in stem) or "program"
+
+
+def _symbols(program: checked.Program) -> dict[str, checked.Symbol]:
+    """Everything the program declares or uses, by unique name."""
+    found = {symbol.name: symbol for symbol in program.names.values()}
+    found.update({symbol.name: symbol for symbol in program.exports.values()})
+    for policy in _policies(program):
+        for model in (policy.model,):
+            if model is not None:
+                found[model.name] = model
+    return found
+
+
+def _policies(program: checked.Program) -> Iterator[checked.Policy]:
+    yield from program.policies.values()
+    for symbol in [*program.names.values(), *program.exports.values()]:
+        if isinstance(symbol, checked.PfuncSymbol | checked.FlowSymbol):
+            yield symbol.policy
+
+
+def _models(symbols: dict[str, checked.Symbol], used: set[str]) -> tuple[Model, ...]:
+    models = []
+    for name in sorted(used):
+        symbol = symbols.get(name)
+        if isinstance(symbol, checked.ModelSymbol):
+            models.append(Model(symbol.name, symbol.kind, symbol.target, symbol.options))
+        else:
+            models.append(DEFAULT_MODEL)
+    return tuple(models)
+
+
+def _native(symbol: checked.Symbol) -> NativeDecl:
+    assert isinstance(symbol, checked.ExternSymbol)
+    params = tuple(
+        Param(Value(info.name, info.type), info.default, info.has_default) for info in symbol.params
+    )
+    return NativeDecl(
+        symbol.name,
+        symbol.target,
+        params,
+        symbol.result,
+        symbol.effect,
+        symbol.timeout,
+        symbol.span,
+    )
+
+
+def _types(
+    functions: list[Function], flows: list[Flow], natives: list[NativeDecl]
+) -> tuple[Enum | Record, ...]:
+    """Every named type that a value of the module has, parts before wholes."""
+    found: dict[str, Enum | Record] = {}
+    for type_ in _mentioned(functions, flows, natives):
+        for named in _named(type_):
+            found.setdefault(named.name, named)
+    return tuple(found.values())
+
+
+def _mentioned(
+    functions: list[Function], flows: list[Flow], natives: list[NativeDecl]
+) -> Iterator[Type]:
+    for native in natives:
+        yield from (param.value.type for param in native.params)
+        yield native.result
+    for body in [*(f.body for f in functions), *(f.body for f in flows)]:
+        yield from (param.type for param in body.params)
+        for op in walk(body):
+            yield from (value.type for value in op.results)
+
+
+def _named(type_: Type) -> Iterable[Enum | Record]:
+    match type_:
+        case ListOf() | Optional() | Scored():
+            yield from _named(type_.item)
+        case Record():
+            for field in type_.fields:
+                yield from _named(field.type)
+            if type_.name:
+                yield type_
+        case Enum():
+            yield type_

@@ -1,0 +1,144 @@
+"""A region being built: ops in order, and what each name of the program means at this point.
+
+Rebinding a name needs no φ: `env` maps it to its newest value, and the ops that hold regions
+(`If`, `Fold`) yield what their arms changed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from parrotc.ir.ops import Apply, Attrs, Block, Const, If, Op, Value
+from parrotc.ir.source import Span
+from parrotc.ir.types import (
+    BOOL,
+    NONE,
+    STR,
+    Choice,
+    Enum,
+    Float,
+    Int,
+    Json,
+    ListOf,
+    Nothing,
+    Optional,
+    Str,
+    Type,
+)
+
+
+class Names:
+    """Value names of one flow: the author's own where possible, numbered when taken."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+
+    def fresh(self, hint: str, type_: Type) -> Value:
+        number = self._next.get(hint, 0)
+        self._next[hint] = number + 1
+        if number == 0 and not hint[-1].isdigit():
+            return Value(hint, type_)
+        return Value(f"{hint}.{number}", type_)
+
+
+@dataclass
+class Region:
+    """Ops so far, and the values of the names in scope."""
+
+    names: Names
+    env: dict[str, Value] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+
+    def inner(self) -> "Region":
+        """An empty region inside this one: it sees every name, and its own bindings stay inside."""
+        return Region(self.names, dict(self.env))
+
+    def block(self, params: Sequence[Value], yields: Sequence[Value]) -> Block:
+        return Block(tuple(params), tuple(self.ops), tuple(yields))
+
+    def const(self, value: Json, type_: Type, span: Span | None, hint: str = "k") -> Value:
+        result = self.names.fresh(hint, type_)
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        self.ops.append(Const(results=(result,), json=text, span=span))
+        return result
+
+    def apply(
+        self,
+        function: str,
+        args: Sequence[Value],
+        type_: Type,
+        span: Span | None,
+        hint: str = "v",
+        attrs: Attrs = (),
+    ) -> Value:
+        result = self.names.fresh(hint, type_)
+        op = Apply(results=(result,), function=function, args=tuple(args), attrs=attrs, span=span)
+        self.ops.append(op)
+        return result
+
+    def shown(self, value: Value, span: Span | None) -> Value:
+        """The text of a value in a hole."""
+        if isinstance(value.type, Str | Enum | Choice):
+            return value
+        return self.apply("show", [value], STR, span)
+
+    def choose(
+        self,
+        condition: Value,
+        then: tuple["Region", Sequence[Value]],
+        orelse: tuple["Region", Sequence[Value]],
+        hints: Sequence[str],
+        span: Span | None,
+    ) -> tuple[Value, ...]:
+        """An `If` over two finished regions and what they yield, joined pairwise."""
+        pairs = zip(hints, then[1], orelse[1], strict=True)
+        results = tuple(self.names.fresh(h, join(a.type, b.type)) for h, a, b in pairs)
+        op = If(
+            results=results,
+            condition=condition,
+            then=then[0].block((), then[1]),
+            orelse=orelse[0].block((), orelse[1]),
+            span=span,
+        )
+        self.ops.append(op)
+        return results
+
+    def truth(self, value: bool, span: Span | None) -> Value:
+        return self.const(value, BOOL, span)
+
+
+def join(a: Type, b: Type) -> Type:
+    """The narrowest type that holds values of both; the checker has made sure that there is one."""
+    if a == b:
+        return a
+    match a, b:
+        case Nothing(), (Optional() | Nothing()):
+            return b
+        case (Optional(), Nothing()):
+            return a
+        case Nothing(), _:
+            return Optional(b)
+        case _, Nothing():
+            return Optional(a)
+        case Optional(), Optional():
+            return Optional(join(a.item, b.item))
+        case Optional(), _:
+            return Optional(join(a.item, b))
+        case _, Optional():
+            return Optional(join(a, b.item))
+        case ListOf(), ListOf():
+            return ListOf(_join_items(a.item, b.item))
+        case Int(), Int():
+            return Int()
+        case ((Int() | Float()), (Int() | Float())):
+            return Float()
+        case ((Str() | Choice() | Enum()), (Str() | Choice() | Enum())):
+            return STR
+    return a
+
+
+def _join_items(a: Type, b: Type) -> Type:
+    """As `join`, but the items of an empty list literal (`none`) give way to the other's."""
+    if a == NONE:
+        return b
+    return a if b == NONE else join(a, b)
