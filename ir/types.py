@@ -11,7 +11,7 @@ declared once in a module and referred to by name.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 # None, bool, int, float, str, list, dict: a recursive alias costs mypy more than it gives
@@ -173,3 +173,62 @@ def _bounds(**limits: Json) -> str:
         f"{k}={quote(v) if isinstance(v, str) else v}" for k, v in limits.items() if v is not None
     ]
     return f"({', '.join(given)})" if given else ""
+
+
+def to_json(type_: Type) -> Json:
+    """A type as plain data, whole: `from_json` gives an equal type."""
+    match type_:
+        case ListOf(item=item) | Optional(item=item) | Scored(item=item):
+            return {"kind": _KIND_OF[type(type_)], "item": to_json(item)}
+        case Enum(name=name, members=members):
+            return {"kind": "enum", "name": name, "members": [[m.name, m.doc] for m in members]}
+        case Record(name=name, fields=given):
+            return {"kind": "record", "name": name, "fields": [_field_to_json(f) for f in given]}
+    limits = {spec.name: getattr(type_, spec.name) for spec in fields(type_)}
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in limits.items() if v is not None}
+    return {"kind": _KIND_OF[type(type_)], **plain}
+
+
+def from_json(data: Json) -> Type:
+    """The type that `to_json` wrote. Raises `ValueError` for anything else."""
+    try:
+        type_: Type = _from_json(data)
+        return type_
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a type: {error}") from None
+
+
+_KINDS: dict[str, type[Type]] = {
+    "str": Str, "int": Int, "float": Float, "bool": Bool, "none": Nothing, "list": ListOf,
+    "optional": Optional, "enum": Enum, "choice": Choice, "record": Record, "scored": Scored,
+    "context": Context,
+}  # fmt: skip
+_KIND_OF = {cls: kind for kind, cls in _KINDS.items()}
+
+
+def _field_to_json(field: Field) -> Json:
+    data = {"name": field.name, "type": to_json(field.type), "doc": field.doc}
+    return data | ({"default": field.default} if field.has_default else {})
+
+
+def _from_json(data: Json) -> Any:
+    kind, held = data["kind"], {name: value for name, value in data.items() if name != "kind"}
+    match kind:
+        case "list" | "optional" | "scored":
+            held["item"] = _from_json(held["item"])
+        case "enum":
+            held["members"] = tuple(Member(name, doc) for name, doc in held["members"])
+        case "choice":
+            held["options"] = tuple(held["options"])
+        case "record":
+            held["fields"] = tuple(
+                Field(
+                    name=one["name"],
+                    type=_from_json(one["type"]),
+                    doc=one["doc"],
+                    default=one.get("default"),
+                    has_default="default" in one,
+                )
+                for one in held["fields"]
+            )
+    return _KINDS[kind](**held)
