@@ -9,6 +9,7 @@ back-references and anchors in the middle are refused.
 
 import re
 from collections.abc import Callable
+from typing import NoReturn
 
 Pick = Callable[[int], int]  # pick(n): a number from 0 to n - 1
 
@@ -26,11 +27,13 @@ _PRINTABLE = "".join(map(chr, range(32, 127)))
 
 
 def sample_regex(pattern: str, pick: Pick) -> str:
-    """A text that `re.fullmatch(pattern, text)` accepts. Raises `ValueError` for other patterns."""
+    """A text that `re.fullmatch(pattern, text)` accepts. Raises `ValueError` for patterns it
+    does not understand, `re.error` for those nobody does."""
+    re.compile(pattern)  # so that what follows meets no unclosed group or class
     sampler = _Sampler(pattern, pick)
     text = sampler.alternatives()
     if sampler.at < len(pattern) or re.fullmatch(pattern, text) is None:
-        raise ValueError(f"the reference model cannot sample the regex {pattern!r}")
+        sampler.refuse()
     return text
 
 
@@ -104,28 +107,28 @@ class _Sampler:
     def _group(self) -> str:
         if self._take("?"):
             named = re.compile(r"P?<\w+>|[a-zA-Z-]*:").match(self.pattern, self.at)
-            if named is None:
-                raise ValueError(f"the reference model cannot sample the regex {self.pattern!r}")
-            self.at = named.end()
+            self.at = named.end() if named else self.refuse()
         text = self.alternatives()
         self._take(")")
         return text
 
     def _class(self) -> str:
         negated = self._take("^")
-        members: list[str] = []
-        while self.at < len(self.pattern) and (not self._take("]") or not members):
-            low = self._member() if self.pattern[self.at - 1 : self.at] != "]" else "]"
-            if self.pattern[self.at : self.at + 1] == "-" and self._ahead(1) not in ("]", ""):
-                self.at += 1
-                high = self._member()
-                low = "".join(map(chr, range(ord(low), min(ord(high), ord(low) + 500) + 1)))
-            members.append(low)
-        inside = "".join(members)
+        inside = self._range()  # a `]` that comes first is a member
+        while not self._take("]"):
+            inside += self._range()
         return "".join(c for c in _PRINTABLE if c not in inside) if negated else inside
 
+    def _range(self) -> str:
+        low = self._member()
+        if self._ahead(0) != "-" or self._ahead(1) in ("]", ""):
+            return low
+        self.at += 1
+        first, last = ord(low), ord(self._member())
+        return "".join(map(chr, range(first, min(last, first + 500) + 1)))
+
     def _member(self) -> str:
-        sign = self.pattern[self.at]
+        sign = self._ahead(0) or self.refuse()
         self.at += 1
         return self._escape() if sign == "\\" else sign
 
@@ -140,6 +143,9 @@ class _Sampler:
             self.at += digits
             return chr(int(self.pattern[self.at - digits : self.at], 16))
         return _ESCAPES.get(sign, sign)
+
+    def refuse(self) -> NoReturn:
+        raise ValueError(f"the reference model cannot sample the regex {self.pattern!r}")
 
     def _ahead(self, distance: int) -> str:
         return self.pattern[self.at + distance : self.at + distance + 1]

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from parrotc.ir.source import Span
-from parrotc.ir.types import Enum, Json, Record, Type
+from parrotc.ir.types import Enum, Field, Json, Record, Type
 
 Attrs = tuple[tuple[str, Json], ...]  # name → JSON data, sorted by name
 
@@ -358,6 +358,14 @@ class Function:
     outputs: tuple[str, ...]  # names of the outputs; one empty name for a single unnamed one
     body: Block
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    def result_type(self) -> Type:
+        """The type of the one unnamed output, or a record of all."""
+        types = [value.type for value in self.body.yields]
+        if self.outputs == ("",):
+            return types[0]
+        pairs = zip(self.outputs, types, strict=True)
+        return Record("", tuple(Field(name, type_) for name, type_ in pairs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Constraint:
 
     choices: tuple[str, ...] | None = None
     regex: str | None = None
-    json_schema: str | None = None  # canonical JSON text
+    json_schema: str | None = None  # JSON text, with fields in the author's order
     scored: bool = False
 
 
@@ -61,7 +61,9 @@ def constraint_of(type_: Type) -> Constraint:
     options = options_of(type_)
     if options:
         return Constraint(choices=options)
-    return Constraint(json_schema=canonical(json_schema(type_)))
+    # not canonical: a model writes the fields in the order of the schema, so it is the author's
+    schema = json.dumps(json_schema(type_), ensure_ascii=False, separators=(",", ":"))
+    return Constraint(json_schema=schema)
 
 
 def options_of(type_: Type) -> tuple[str, ...]:
@@ -204,15 +206,15 @@ def _scalar_problem(type_: Type, value: Json) -> str | None:
             return None
         case (Int() | Float(), bool()):
             pass
-        case (Int(), int()) | (Float(), int() | float()):
-            return _range_problem(type_, value)
+        case (Int() as bounds, int()) | (Float() as bounds, int() | float()):
+            return _range_problem(bounds, value)
         case Str(regex=regex, max_len=length), str():
             if length is not None and len(value) > length:
                 return f"{len(value)} characters where at most {length} were expected"
             if regex is not None and re.fullmatch(regex, value) is None:
                 return f"{_brief(value)} does not match {_brief(regex)}"
             return None
-        case (Enum() | Choice()), str():
+        case ((Enum() | Choice()), str()):
             options = options_of(type_)
             return None if value in options else f"{_brief(value)} is none of {', '.join(options)}"
     return f"{_kind(value)} where `{type_}` was expected"

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A text and the name people know it by. Two sources are equal only if they are the same object."""
+    """A text and the name people know it by. Sources are equal only if they are the same object."""
 
     name: str
     text: str

@@ -163,6 +163,39 @@ Type = (
 STR, INT, FLOAT, BOOL, NONE, CONTEXT = Str(), Int(), Float(), Bool(), Nothing(), Context()
 
 
+def fits(given: Type, wanted: Type) -> bool:
+    """Whether values of `given` have the shape that `wanted` asks for.
+
+    Enums and choices are texts, an int may stand for a float, None and any item for an optional
+    one, the empty list (`list<none>`) for every list. Bounds are left to `ir/schema.py`, which
+    looks at the value.
+    """
+    match given, wanted:
+        case (_, Optional(item=item)):
+            inner = given.item if isinstance(given, Optional) else given
+            return isinstance(inner, Nothing) or fits(inner, item)
+        case (Str() | Enum() | Choice(), Str()) | (Str(), Enum() | Choice()):
+            return True
+        case (Choice() | Enum(), Choice() | Enum()):
+            return isinstance(given, Choice) or isinstance(wanted, Choice) or given == wanted
+        case (Int(), Int() | Float()) | (Float(), Float()):
+            return True
+        case ListOf(item=a), ListOf(item=b):
+            return isinstance(a, Nothing) or fits(a, b)
+        case Record(fields=fields), Record():
+            return _fields_fit(fields, wanted.fields)
+        case Scored(item=a), Scored(item=b):
+            return fits(a, b)
+    return given == wanted
+
+
+def _fields_fit(given: tuple[Field, ...], wanted: tuple[Field, ...]) -> bool:
+    held = {f.name: f.type for f in given}
+    return len(held) <= len(wanted) and all(
+        fits(held[f.name], f.type) if f.name in held else f.has_default for f in wanted
+    )
+
+
 def quote(text: str) -> str:
     """A text as a literal of the IR: JSON, with every character a reader may want to see kept."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,84 @@
+"""Files of a program: where an import leads, and the standard library.
+
+`import a.b` is the file `a/b.pfn` beside the importing file, or else `parrotc`'s own
+(`std.text` is `stdlib/text.pfn`). `from .a import x` never leads to the standard library; each
+further dot goes one folder up.
+"""
+
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from parrotc.ir.source import Source
+
+Loader = Callable[[str, int, Source], Source | None]
+
+_STANDARD = "<std>"  # the folder that sources of the standard library name; there is none on disk
+
+
+def file_loader() -> Loader:
+    """A loader that reads files, each at most once.
+
+    It gives None where there is no such module, and raises `OSError` or `UnicodeDecodeError` for
+    a file that cannot be read.
+    """
+    cache: dict[str, Source] = {}
+
+    def load(module: str, level: int, importer: Source) -> Source | None:
+        path = _beside(module, level, importer)
+        if path is not None and path.is_file():
+            name = str(path)
+            if name not in cache:
+                cache[name] = Source(name, read_text(path))
+            return cache[name]
+        if level == 0 and module.startswith("std."):
+            return _standard(module, cache)
+        return None
+
+    return load
+
+
+def read_text(path: Path) -> str:
+    """A text file as UTF-8, without a byte-order mark, with every line end as LF."""
+    return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def modules_near(importer: Source) -> set[str]:
+    """Modules that an import could have meant: the standard library's, and files beside it."""
+    found = {f"std.{name}" for name in _standard_names()}
+    folder = Path(importer.name).parent
+    if not _is_standard(importer) and folder.is_dir():
+        found |= {path.stem for path in folder.glob("*.pfn")}
+    return found
+
+
+def _beside(module: str, level: int, importer: Source) -> Path | None:
+    if _is_standard(importer):
+        return None
+    folder = Path(importer.name).parent.joinpath(*[".."] * max(0, level - 1))
+    parts = [part for part in module.split(".") if part]
+    if not parts:
+        return None
+    # normalised, so that one file reached by two ways has one name and is one module
+    return Path(os.path.normpath(folder.joinpath(*parts[:-1], f"{parts[-1]}.pfn")))
+
+
+def _is_standard(source: Source) -> bool:
+    return source.name.startswith(f"{_STANDARD}/")
+
+
+def _standard(module: str, cache: dict[str, Source]) -> Source | None:
+    name = module.removeprefix("std.")
+    if name not in _standard_names():
+        return None
+    shown = f"{_STANDARD}/{name}.pfn"
+    if shown not in cache:
+        text = files("parrotc.stdlib").joinpath(f"{name}.pfn").read_text("utf-8")
+        cache[shown] = Source(shown, text)
+    return cache[shown]
+
+
+def _standard_names() -> set[str]:
+    entries = files("parrotc.stdlib").iterdir()
+    return {entry.name.removesuffix(".pfn") for entry in entries if entry.name.endswith(".pfn")}

@@ -1,0 +1,163 @@
+"""The one place that strings the stages together: source → program → module → plan.
+
+    compilation = compile_path("app.pfn")
+    compilation.plan.to_json()
+
+Mistakes in a program are raised as one `CompileError` with every diagnostic; warnings are in the
+`Compilation`. Anything else that is raised is a bug of ours.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from parrotc.check.check import check
+from parrotc.check.loader import Loader, file_loader
+from parrotc.check.program import Program
+from parrotc.ir.diagnostic import CompileError, Diagnostic, Level
+from parrotc.ir.ops import Block, Module, Op, blocks, with_blocks
+from parrotc.ir.parser import parse_module
+from parrotc.ir.source import Source, Span
+from parrotc.lower import lower
+from parrotc.passes.table import PIPELINES, Observer, run
+from parrotc.passes.target import Target
+from parrotc.planner import make_plan
+from parrotc.runtime.plan import Plan
+from parrotc.targets import ModelOverrides, overridden, targets, templates
+
+AS_WRITTEN = ModelOverrides()
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Every stage of one compilation. `module` is at flow level, `optimised` after the passes."""
+
+    program: Program | None  # None when it was compiled again from a plan
+    diagnostics: tuple[Diagnostic, ...]  # warnings
+    module: Module
+    optimised: Module
+    remarks: tuple[str, ...]
+    target: Target
+    plan: Plan
+
+
+def read_source(path: str | Path) -> Source:
+    """The text of a file, named as the user names it. Raises `CompileError`."""
+    try:
+        text = Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} is not"
+        raise _unreadable(f"{path} is not UTF-8 text: {where}") from None
+    except OSError as error:
+        raise _unreadable(f"{path} cannot be read: {error.strerror or error}") from None
+    return Source(str(path), text.removeprefix("\ufeff").replace("\r\n", "\n"))
+
+
+def _unreadable(message: str) -> CompileError:
+    return CompileError([Diagnostic("E0100", message)])
+
+
+def compile_path(
+    path: str | Path,
+    *,
+    level: str = "O1",
+    models: ModelOverrides = AS_WRITTEN,
+    passes: Sequence[str] | None = None,
+    observer: Observer | None = None,
+) -> Compilation:
+    """Compile a file and what it imports."""
+    return compile_source(
+        read_source(path), level=level, models=models, passes=passes, observer=observer
+    )
+
+
+def compile_source(
+    source: Source,
+    *,
+    level: str = "O1",
+    models: ModelOverrides = AS_WRITTEN,
+    passes: Sequence[str] | None = None,
+    observer: Observer | None = None,
+    load: Loader | None = None,
+) -> Compilation:
+    """Compile a text. `passes` replaces the pipeline of `level`; `observer` sees each pass."""
+    program, diagnostics = check(source, load or file_loader())
+    if any(d.level is Level.ERROR for d in diagnostics):
+        raise CompileError(diagnostics)
+    module = overridden(lower(program), models)
+    return _compile(
+        module,
+        level=level,
+        names=tuple(passes or PIPELINES[level]),
+        observer=observer,
+        sources=program.sources(),
+        embedded=program.embedded,
+        program=program,
+        diagnostics=tuple(diagnostics),
+    )
+
+
+def retarget(plan: Plan, models: ModelOverrides = AS_WRITTEN) -> Compilation:
+    """Compile a plan's program again, for other models, from the flow-level IR it holds."""
+    sources = tuple(Source(source.name, source.text) for source in plan.sources)
+    module = parse_module(Source(f"{plan.name}.pir", plan.flow_level.text))
+    spans = tuple(
+        place and Span(sources[place[0]], place[1], place[2]) for place in plan.flow_level.spans
+    )
+    return _compile(
+        overridden(_with_spans(module, iter(spans)), models),
+        level=plan.level,
+        names=plan.passes,
+        observer=None,
+        sources=sources,
+        embedded=tuple((one.path, one.sha256) for one in plan.embedded),
+        program=None,
+        diagnostics=(),
+    )
+
+
+def _compile(
+    module: Module,
+    *,
+    level: str,
+    names: tuple[str, ...],
+    observer: Observer | None,
+    sources: tuple[Source, ...],
+    embedded: tuple[tuple[str, str], ...],
+    program: Program | None,
+    diagnostics: tuple[Diagnostic, ...],
+) -> Compilation:
+    target = targets(module)
+    remarks: list[str] = []
+    optimised = run(module, target, names, after=observer, remarks=remarks)
+    plan = make_plan(
+        module,
+        optimised,
+        target,
+        compiler=version("parrotc"),
+        level=level,
+        sources=sources,
+        embedded=embedded,
+        templates=templates(module),
+        passes=names,
+        remarks=remarks,
+    )
+    return Compilation(program, diagnostics, module, optimised, tuple(remarks), target, plan)
+
+
+def _with_spans(module: Module, spans: Iterator[Span | None]) -> Module:
+    """The module with the places of its ops, in the order `planner.all_ops` gave them."""
+    return replace(
+        module,
+        functions=tuple(replace(f, body=_spanned(f.body, spans)) for f in module.functions),
+        flows=tuple(replace(f, body=_spanned(f.body, spans)) for f in module.flows),
+    )
+
+
+def _spanned(block: Block, spans: Iterator[Span | None]) -> Block:
+    done: list[Op] = []
+    for op in block.ops:
+        placed = replace(op, span=next(spans))
+        done.append(with_blocks(placed, tuple(_spanned(b, spans) for b in blocks(op))))
+    return replace(block, ops=tuple(done))

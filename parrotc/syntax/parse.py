@@ -1,0 +1,96 @@
+"""Source text to tree: the file is cut into declarations and each is parsed alone.
+
+A letter or `@` in the first column begins a declaration, always: no text or block can reach there.
+So a mistake costs the declaration it is in and no other, and several broken declarations give one
+error each.
+
+    parse(Source("app.pfn", 'const A = "x"\\nflw b() -> str:\\n'))
+    ==>  a Tree with `A`, and one Diagnostic: E0101, did you mean `flow`?
+"""
+
+import re
+from dataclasses import replace
+from typing import NamedTuple
+
+import lark
+
+from parrotc.ir.diagnostic import Diagnostic
+from parrotc.ir.source import Source, Span
+from parrotc.syntax import errors
+from parrotc.syntax.build import TreeBuilder
+from parrotc.syntax.problem import Problem
+from parrotc.syntax.scan import Masked, scan
+from parrotc.syntax.tables import BadDedent, parser
+from parrotc.syntax.tree import Decl, Gen, Import, Show, Tree
+
+
+class Chunk(NamedTuple):
+    """The range of one declaration; `head` is its first line that is no decorator."""
+
+    start: int
+    head: int
+    end: int
+
+
+def parse(source: Source) -> tuple[Tree, tuple[Diagnostic, ...]]:
+    """The tree of a file and what is wrong with it; declarations with errors are left out."""
+    items: list[Import | Decl] = []
+    found: list[Diagnostic] = []
+    chunks = cut(source.text)
+    stray = errors.outside(source, chunks[0].start if chunks else len(source.text))
+    if stray:
+        found.append(stray)
+    in_block = False
+    for chunk in chunks:
+        if in_block and not errors.is_declaration(source.text, chunk.head):
+            continue  # text of the unclosed block that has been reported
+        try:
+            items.append(_item(source, chunk))
+            in_block = False
+        except Problem as mistake:
+            found.append(mistake.diagnostic)
+            in_block = mistake.diagnostic.code in errors.OPEN_BLOCK
+    if not chunks and not found:
+        found.append(errors.nothing_declared(source))
+    return Tree(source=source, items=tuple(items), span=Span(source, 0, len(source.text))), tuple(found)
+
+
+_START = re.compile(r"(?:^|(?<=\A\ufeff))(?=[^\W\d]|@)", re.MULTILINE)
+
+
+def cut(text: str) -> list[Chunk]:
+    """Where each declaration begins and ends. Decorators belong to what follows them."""
+    heads = [found.start() for found in _START.finditer(text)]
+    chunks: list[Chunk] = []
+    start = None
+    for head, end in zip(heads, [*heads[1:], len(text)], strict=True):
+        start = head if start is None else start
+        if text[head] != "@" or end == len(text):
+            chunks.append(Chunk(start, head, end))
+            start = None
+    return chunks
+
+
+def _item(source: Source, chunk: Chunk) -> Import | Decl:
+    errors.check_head(source, chunk.head)
+    masked = scan(source, chunk.start, chunk.end)
+    errors.check_tabs(masked)
+    parsed = _parsed(replace(masked, text=masked.text.rstrip() + "\n"), "item")
+    return TreeBuilder(masked, _hole).item(parsed)
+
+
+def _hole(outer: Masked, start: int, end: int) -> Show | Gen:
+    """Parse the inside `[start, end)` of a hole; the braces are part of its span."""
+    masked = scan(outer.source, start, end, inside=True)
+    errors.check_empty_hole(masked)
+    node = TreeBuilder(masked, _hole).build(_parsed(masked, "hole"), Show | Gen)
+    return replace(node, span=Span(outer.source, start - 2, end + 2))
+
+
+def _parsed(masked: Masked, start: str) -> lark.Tree[lark.Token]:
+    try:
+        return parser().parse(masked.text, start=start)
+    except lark.UnexpectedInput as mistake:
+        raise errors.explain(masked, mistake) from None
+    except BadDedent as mistake:
+        raise errors.bad_dedent(masked, mistake.at) from None

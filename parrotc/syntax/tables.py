@@ -1,0 +1,145 @@
+"""The LALR tables of grammar.lark: built once, then read from the user's cache as JSON.
+
+Building takes half a second and reading some hundredths, which every command pays. The cache holds
+plain data (Lark's own cache is a pickle, which runs what it reads) in a folder of the user's own,
+under a name that changes with the grammar, with Lark and with Python. It is only a cache: when it
+cannot be read or written, the tables are built.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import lark
+from lark.grammar import Rule
+from lark.lark import PostLex
+from lark.lexer import TerminalDef
+
+STARTS = ("item", "hole")
+
+
+class BadDedent(Exception):
+    """A line goes back to a column that no line around it has. `at` is an offset in the text."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
+
+
+class Layout(PostLex):
+    """Turns the indentation after each newline into tokens; inside brackets lines do not count.
+
+    It is Lark's `Indenter` without state of its own, so that one parser serves many threads, and
+    with the place of a wrong dedent. Brackets are balanced: scan.py has seen to that.
+    """
+
+    always_accept = ("_NL",)
+
+    def process(self, stream: Iterator[lark.Token]) -> Iterator[lark.Token]:
+        depth = 0
+        levels = [0]
+        for token in stream:
+            if token.type != "_NL":
+                depth += (token.type in _OPEN) - (token.type in _CLOSE)
+                yield token
+            elif not depth:
+                yield token
+                yield from _indent(token, levels)
+
+
+_OPEN = {"LPAR", "LSQB", "LBRACE"}
+_CLOSE = {"RPAR", "RSQB", "RBRACE"}
+
+
+def _indent(newline: lark.Token, levels: list[int]) -> Iterator[lark.Token]:
+    column = len(newline) - newline.rindex("\n") - 1
+    if column > levels[-1]:
+        levels.append(column)
+        yield lark.Token.new_borrow_pos("_INDENT", "", newline)
+    while column < levels[-1]:
+        levels.pop()
+        yield lark.Token.new_borrow_pos("_DEDENT", "", newline)
+    if column != levels[-1]:
+        assert newline.end_pos is not None
+        raise BadDedent(newline.end_pos)
+
+
+@cache
+def parser() -> lark.Lark:
+    """The parser of the grammar; `parse(text, start=…)` with one of `STARTS`."""
+    grammar = grammar_text()
+    path = _cache_path(grammar)
+    built = _load(path)
+    if built is None:
+        built = build(grammar)
+        _store(path, built)
+    return built
+
+
+def grammar_text() -> str:
+    return files("parrotc.syntax").joinpath("grammar.lark").read_text("utf-8")
+
+
+def build(grammar: str, **options: Any) -> lark.Lark:
+    """Build the tables; `strict=True` makes any conflict or collision an error."""
+    return lark.Lark(
+        grammar,
+        parser="lalr",
+        lexer="contextual",
+        start=list(STARTS),
+        postlex=Layout(),
+        propagate_positions=True,
+        maybe_placeholders=True,
+        **options,
+    )
+
+
+def _cache_path(grammar: str) -> Path:
+    key = "\0".join((grammar, lark.__version__, sys.version, *STARTS))
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base, "parrotc", f"grammar-{digest}.json")
+
+
+def _load(path: Path) -> lark.Lark | None:
+    try:
+        held = json.loads(path.read_bytes())
+        data, memo = held["data"], _int_keys(held["memo"])
+        table = data["parser"]["parser"]
+        table["tokens"] = _int_keys(table["tokens"])
+        table["states"] = {
+            int(state): _int_keys(row) for state, row in table["states"].items()
+        }
+        return lark.Lark._load_from_dict(
+            data, memo, postlex=Layout(), propagate_positions=True
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _int_keys(held: dict[str, Any]) -> dict[int, Any]:
+    """JSON turns the numbers that are keys into texts."""
+    return {int(key): value for key, value in held.items()}
+
+
+def _store(path: Path, built: lark.Lark) -> None:
+    data, memo = built.memo_serialize([TerminalDef, Rule])
+    data["options"] = {
+        name: value
+        for name, value in data["options"].items()
+        if isinstance(value, str | bool | list | None) and name != "strict"
+    }
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"data": data, "memo": memo}, file)
+        os.replace(name, path)  # whoever reads meanwhile sees the old file or the whole new one

@@ -1,0 +1,178 @@
+"""Contexts at run time: which token sequences an engine holds for us, and for how long.
+
+A `Prompt` is the value of a context: a `Node`, which is an exact token sequence, and the text after
+it that is not tokenised yet, because what follows may still change its tokens:
+
+    node ─────────────────────────────┐ pending ────────┐
+    <|im_start|>user\\n Summarise …     "The first part "   + the next text, then a hard boundary
+
+Nodes form a tree. One is filled when the first generation below it needs it, once, however many
+prompts share it, and is freed in the engine when nothing needs it any more. Both are counted:
+whoever keeps one takes it, and drops it in the end. So a run that dropped everything it took leaves
+nothing in any engine.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from itertools import count
+from typing import Any
+
+from parrotc.runtime.engines.protocol import ContextId, Engine, FillRequest
+from parrotc.runtime.errors import Failed
+from parrotc.runtime.trace import Trace
+
+
+class Session:
+    """One engine, and the contexts that somebody here holds in it."""
+
+    def __init__(self, engine: Engine, context_length: int) -> None:
+        self.engine = engine
+        self.context_length = context_length
+        self._names = count(1)
+        self._garbage: list[ContextId] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def new_context(self) -> ContextId:
+        return next(self._names)
+
+    def discard(self, context: ContextId) -> None:
+        """Free a context soon, together with others that go in the same moment."""
+        self._garbage.append(context)
+        if len(self._garbage) == 1:
+            self.spawn(self._collect())
+
+    async def _collect(self) -> None:
+        garbage, self._garbage = self._garbage, []
+        await self.engine.free(garbage)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run engine work that nobody may cut in the middle."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def settle(self) -> None:
+        """Wait until all fills have ended and all that was discarded is freed."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class Node:
+    """An exact token sequence: that of `parent`, then `ids`. Starts with one holder."""
+
+    __slots__ = ("_count", "_fill", "context", "ids", "length", "parent", "session")
+
+    def __init__(self, session: Session, parent: "Node | None", ids: Sequence[int]) -> None:
+        self.session = session
+        self.parent = parent
+        self.ids = tuple(ids)
+        self.length: int = (parent.length if parent else 0) + len(self.ids)
+        self.context: ContextId | None = None  # once the engine has it
+        self._fill: asyncio.Task[None] | None = None
+        self._count = 1
+        if parent:
+            parent.take()  # until the engine has this node
+
+    @classmethod
+    def generated(cls, before: "Node", context: ContextId, kept: int) -> "Node":
+        """The node of a context that a generation made: the engine has it already."""
+        node = cls(before.session, None, ())
+        node.length = before.length + kept
+        node.context = context
+        return node
+
+    def take(self) -> "Node":
+        assert self._count > 0, "a context is used after its storage went"
+        self._count += 1
+        return self
+
+    def drop(self) -> None:
+        """One holder less; the last one frees it, and so on up the tree."""
+        node: Node | None = self
+        while node is not None:
+            node._count -= 1
+            if node._count or node._fill is not None:
+                return  # while it is being filled, the end of the fill looks again
+            node = node._release()
+
+    def _release(self) -> "Node | None":
+        """Let go of the storage; gives the parent, which has one holder less to hear of it."""
+        self._count = -1  # so that it can neither be taken nor released again
+        if self.context is not None:
+            self.session.discard(self.context)
+        parent, self.parent = self.parent, None
+        return parent
+
+    async def ensure(self, trace: Trace) -> ContextId:
+        """The engine's context of this sequence, filled now if it was not.
+
+        Raises `Failed` when it is longer than the model's context, and `EngineError`.
+        """
+        while self.context is None:
+            self.check_length()
+            if self._fill is None:
+                self._start_fill(trace)
+            assert self._fill is not None
+            await asyncio.shield(self._fill)
+        return self.context
+
+    def check_length(self, more: int = 0) -> None:
+        """Raises `Failed` if the model cannot read this sequence and `more` tokens after it."""
+        limit = self.session.context_length
+        if self.length + more > limit:
+            raise Failed(
+                "E0604",
+                f"the prompt has {self.length:,} tokens, and the model's context holds {limit:,}",
+                help="shorten what the prompt reads, with `truncate(tokens=…)` or smaller chunks",
+            )
+
+    def _start_fill(self, trace: Trace) -> None:
+        """Fill this node and those above it that wait too, in one message."""
+        chain: list[Node] = []
+        node: Node | None = self
+        while node is not None and node.context is None and node._fill is None:
+            chain.append(node)
+            node = node.parent
+        chain.reverse()
+        task = self.session.spawn(_fill_chain(chain, trace))
+        task.add_done_callback(_retrieve)
+        for node in chain:
+            node._fill = task
+
+
+async def _fill_chain(chain: list[Node], trace: Trace) -> None:
+    """Make the engine's contexts of `chain`, parents first, below one that may be on its way."""
+    session, above = chain[0].session, chain[0].parent
+    try:
+        parent = await above.ensure(trace) if above else None
+        requests: list[FillRequest] = []
+        for node in chain:
+            requests.append(FillRequest(session.new_context(), parent, node.ids))
+            parent = requests[-1].context
+        await session.engine.fill(requests)
+        for node, request in zip(chain, requests, strict=True):
+            node.context = request.context
+        trace.counters.tokens_filled += sum(len(node.ids) for node in chain)
+        trace.tell("filled")
+    finally:
+        _end_fill(chain)
+
+
+def _end_fill(chain: list[Node]) -> None:
+    """Let the children go from their parents, and free what nobody waits for any more."""
+    for node in chain:
+        node._fill = None
+    for node in reversed(chain):
+        if node.context is not None and node.parent is not None:
+            parent, node.parent = node.parent, None
+            parent.drop()
+        if node._count == 0:
+            above = node._release()
+            if above is not None:
+                above.drop()
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        task.exception()  # told to whoever waits; a fill nobody waits for fails in silence

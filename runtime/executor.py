@@ -1,0 +1,82 @@
+"""Runs the flows of a plan on engines.
+
+    executor = Executor(plan, {"local": engine}, natives)
+    summary = await executor.run("summarise", {"doc": text})
+    await executor.close()
+
+Everything a run made is gone from the engines when it ends, in whatever way it ends; the prefixes
+of the plan stay until `close`. All methods belong to one event loop.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from parrotc.ir.types import Json
+from parrotc.runtime.code import Code, prepare
+from parrotc.runtime.engines.protocol import Engine
+from parrotc.runtime.errors import Failure, RunError
+from parrotc.runtime.interpreter import Interpreter
+from parrotc.runtime.natives import Natives
+from parrotc.runtime.plan import Plan
+from parrotc.runtime.resources import Render, Resources
+from parrotc.runtime.trace import Trace
+from parrotc.runtime.values import inputs
+from parrotc.runtime.variables import TextSink
+
+WIDTH = 128  # iterations of one map that run at the same time
+
+
+class Executor:
+    """`engines` has an engine for each model of the plan, by the model's name."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        engines: Mapping[str, Engine],
+        natives: Natives,
+        *,
+        renders: Mapping[str, Render] | None = None,
+        width: int = WIDTH,
+        max_new_tokens: int | None = None,
+    ) -> None:
+        self.plan = plan
+        self._resources = Resources(
+            plan,
+            engines,
+            natives,
+            renders=renders or {},
+            width=width,
+            max_new_tokens=max_new_tokens,
+        )
+        self._codes: dict[str, Code] = {}
+
+    async def run(
+        self,
+        flow: str,
+        args: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        keep: bool = False,
+        trace: Trace | None = None,
+        sink: TextSink | None = None,
+    ) -> Json:
+        """The flow's result as plain data. Raises `RunError`, and `KeyError` for no such flow.
+
+        With `keep`, one failed item of a map does not stop the others: they are finished, and
+        found in the error. `sink` is told the text of the result while it is being generated.
+        """
+        declared = self.plan.flow(flow)
+        given = inputs(declared, self.plan.type_table, args)
+        if flow not in self._codes:
+            self._codes[flow] = prepare(declared.block)
+        interpreter = Interpreter(self._resources, trace or Trace(), seed=seed, keep=keep)
+        try:
+            outcome = await interpreter.run(self._codes[flow], given, sink)
+        finally:
+            await self._resources.settle()
+        if isinstance(outcome, Failure):
+            raise RunError(outcome, interpreter.kept())
+        return outcome
+
+    async def close(self) -> None:
+        await self._resources.close()

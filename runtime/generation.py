@@ -1,0 +1,152 @@
+"""One generation: from a prompt to a typed value and the context after it."""
+
+from dataclasses import asdict
+
+from parrotc.ir.schema import Constraint as TypeConstraint
+from parrotc.ir.schema import constraint_of, read, scored
+from parrotc.ir.tokenhash import draw_key
+from parrotc.ir.types import Json, Scored, Type
+from parrotc.runtime.contexts import Node
+from parrotc.runtime.engines.protocol import (
+    Constraint,
+    EngineError,
+    Finished,
+    GenerateRequest,
+    Piece,
+    Sampling,
+)
+from parrotc.runtime.errors import Failed
+from parrotc.runtime.prompts import Prompt
+from parrotc.runtime.steps import Generate
+from parrotc.runtime.trace import Trace
+from parrotc.runtime.variables import TextSink
+
+_FREE = TypeConstraint()
+
+
+async def generate(
+    step: Generate,
+    prompt: Prompt,
+    *,
+    type_: Type,
+    seed: int,
+    path: tuple[int, ...],
+    limit: int | None,
+    trace: Trace,
+    sink: TextSink | None,
+) -> tuple[Prompt, Json]:
+    """The prompt after the generation, held for the caller, and the value. Raises `Failed`.
+
+    `limit` caps free text only: a structured value that is cut is no value.
+    """
+    prompt.check_tokens()
+    wanted = constraint_of(type_)
+    max_tokens = min(step.max_tokens, limit) if limit and wanted == _FREE else step.max_tokens
+    node = prompt.flush()
+    try:
+        node.check_length(1)
+        context = await node.ensure(trace)
+        trace.counters.tokens_without_sharing += node.length
+        request = GenerateRequest(
+            context=prompt.session.new_context(),
+            parent=context,
+            sampling=_sampling(step, max_tokens, _key(step, seed, path)),
+            constraint=None if wanted == _FREE else Constraint(**asdict(wanted)),
+            rank=float(step.notes.get("rank", 0.0)),
+            latency=step.notes.get("criteria") == "latency",
+        )
+        finished = await _stream(request, prompt, step.site, path, trace, sink)
+        value_node = Node.generated(node, request.context, finished.kept)
+    except EngineError as error:
+        raise _engine_failed(error) from None
+    finally:
+        node.drop()
+    try:
+        value = _value(type_, finished, max_tokens)
+    except Failed:
+        value_node.drop()
+        raise
+    return prompt.generated(value_node, finished.text, finished.rest), value
+
+
+def _key(step: Generate, seed: int, path: tuple[int, ...]) -> int:
+    if step.temperature == 0.0:
+        return 0
+    if step.seed is not None:
+        return draw_key(step.seed, "", path)
+    return draw_key(seed, step.site, path)
+
+
+def _sampling(step: Generate, max_tokens: int, key: int) -> Sampling:
+    return Sampling(
+        max_tokens=max_tokens,
+        temperature=step.temperature,
+        top_p=step.top_p,
+        top_k=step.top_k,
+        min_p=step.min_p,
+        stop=step.stop,
+        key=key,
+    )
+
+
+async def _stream(
+    request: GenerateRequest,
+    prompt: Prompt,
+    site: str,
+    path: tuple[int, ...],
+    trace: Trace,
+    sink: TextSink | None,
+) -> Finished:
+    """Run the generation to its end. Leaving early, in whatever way, drops its context."""
+    counters = trace.counters
+    counters.calls_running += 1
+    trace.tell("started", site, path)
+    pieces = prompt.session.engine.generate(request)
+    finished: Finished | None = None
+    try:
+        async for piece in pieces:
+            if isinstance(piece, Piece):
+                trace.tell("text", site, path, piece.text)
+                if sink is not None:
+                    sink(piece.text)
+            else:
+                finished = piece
+    finally:
+        counters.calls_running -= 1
+        if finished is None:
+            counters.calls_failed += 1
+            trace.tell("failed", site, path)
+            await _close(pieces)
+    if finished is None:
+        raise EngineError("internal", "the generation ended without a result")
+    counters.calls_done += 1
+    counters.tokens_generated += len(finished.ids)
+    trace.tell("finished", site, path)
+    return finished
+
+
+async def _close(pieces: object) -> None:
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _value(type_: Type, finished: Finished, max_tokens: int) -> Json:
+    if finished.reason == "length" and constraint_of(type_) != _FREE:
+        raise Failed(
+            "E0605",
+            f"the output was cut by its limit of {max_tokens:,} tokens before it was a whole"
+            f" `{type_}`",
+            help="raise `max_tokens`, or let it try again with `@retry(…)`",
+        )
+    try:
+        value = read(type_.item if isinstance(type_, Scored) else type_, finished.text)
+    except ValueError as error:
+        raise Failed("E0605", f"the output is not a `{type_}`: {error}") from None
+    return scored(value, finished.scores) if isinstance(type_, Scored) else value
+
+
+def _engine_failed(error: EngineError) -> Failed:
+    if error.code == "context_length":
+        return Failed("E0604", f"the prompt does not fit into the model's context: {error}")
+    return Failed("E0608", f"the engine failed: {error}", notes=(f"its code is {error.code}",))

@@ -1,0 +1,360 @@
+"""One run of a flow: a data-flow interpreter on asyncio.
+
+A step starts when its operands are ready. Quick ones (data, and contexts, which cost nothing until
+a generation needs them) run where they stand; the others are tasks. A failure is the outcome of
+the step it began in and of all that read it; a region ends with the outcomes of its yields, when
+the steps with effects have run too, and what is left in it is cancelled.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from parrotc.ir.scalar import ScalarError, apply
+from parrotc.ir.types import Json
+from parrotc.runtime.code import Code, Item
+from parrotc.runtime.errors import Failed, Failure
+from parrotc.runtime.frames import Frame, ended
+from parrotc.runtime.generation import generate
+from parrotc.runtime.prompts import Part, Prompt, Special
+from parrotc.runtime.resources import Resources
+from parrotc.runtime.steps import (
+    AnyStep,
+    Apply,
+    Attempt,
+    Const,
+    End,
+    Fill,
+    Fold,
+    Free,
+    Generate,
+    IdsPart,
+    If,
+    Map,
+    Message,
+    Native,
+    Open,
+    Render,
+    TextPart,
+)
+from parrotc.runtime.trace import Trace
+from parrotc.runtime.variables import State, TextSink
+
+BREATH = 500  # steps started in one go before others get a turn
+
+
+class Interpreter:
+    """The state of one run."""
+
+    def __init__(self, resources: Resources, trace: Trace, *, seed: int, keep: bool) -> None:
+        self._resources = resources
+        self._trace = trace
+        self._seed = seed
+        self._keep = keep
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._finished: dict[str, Json] = {}
+        self._partial: dict[str, tuple[list[Json], set[int]]] = {}
+
+    def kept(self) -> dict[str, Json]:
+        """The top-level values that were finished; of a parallel map that was not, its items."""
+        partial = {
+            name: {"items": items, "missing": sorted(missing)}
+            for name, (items, missing) in self._partial.items()
+            if name not in self._finished and len(missing) < len(items)
+        }
+        return {**self._finished, **partial}
+
+    async def run(
+        self, code: Code, args: Mapping[str, Json], sink: TextSink | None = None
+    ) -> Json | Failure:
+        """The flow's result, or why there is none. Bugs of ours are raised."""
+        (result,) = code.block.yields
+        frame = Frame(code, sinks={result: sink} if sink else None)
+        self._expect(code.calls)
+        work = asyncio.ensure_future(
+            self._region(frame, [args[name] for name in code.block.params], patient=False)
+        )
+        try:
+            await asyncio.wait((work, self._broken), return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done():
+                self._broken.result()
+            (outcome,) = work.result()
+            return outcome
+        finally:
+            work.cancel()
+            await ended((work,))
+            self._broken.cancel()
+
+    # --- regions ---
+
+    async def _region(
+        self, frame: Frame, params: Sequence[Any], *, patient: bool = True
+    ) -> list[Any]:
+        """The outcomes of a frame's yields; contexts among them come with a hold of their own.
+
+        The frame takes over the holds of `params`. Unless `patient`, steps with effects are not
+        waited for once a yield has failed.
+        """
+        block = frame.code.block
+        held: list[Any] = []
+        try:
+            for name, outcome in zip(block.params, params, strict=True):
+                frame.declare(name)
+                frame.assign(name, outcome)
+            await self._start(frame)
+            outcomes = [await frame.find(name).wait() for name in block.yields]
+            if patient or not any(isinstance(outcome, Failure) for outcome in outcomes):
+                for task in frame.effects:
+                    await asyncio.wait((task,))
+            held = list(map(_held, outcomes))
+        finally:
+            try:
+                await frame.close()
+            except asyncio.CancelledError:
+                _drop(held)
+                raise
+        return held
+
+    async def _start(self, frame: Frame) -> None:
+        for item in frame.code.items:
+            for name in item.step.results:
+                frame.declare(name)
+        for number, item in enumerate(frame.code.items):
+            if isinstance(item.step, Free):
+                frame.free(item.step.context)
+            elif item.is_quick and all(frame.find(n).state is not State.EMPTY for n in item.reads):
+                self._quick(item, frame)
+            else:
+                frame.spawn(item, self._later(item, frame))
+            if number % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+
+    def _expect(self, calls: int) -> None:
+        self._trace.counters.calls_total_known += calls
+        self._trace.tell("calls")
+
+    async def _later(self, item: Item, frame: Frame) -> None:
+        """A step that has to wait, for operands or for its work."""
+        try:
+            for name in item.reads:
+                await frame.find(name).wait()
+            if item.is_quick:
+                self._quick(item, frame)
+            else:
+                await self._slow(item, frame)
+        except Exception as error:  # a bug of ours must not leave getters hanging
+            if not self._broken.done():
+                self._broken.set_exception(error)
+        finally:
+            frame.done(item)
+
+    # --- steps ---
+
+    def _quick(self, item: Item, frame: Frame) -> None:
+        step = item.step
+        failure = _poison(item, frame)
+        try:
+            if failure is None:
+                frame.assign(step.results[0], self._value(step, frame))
+        except Failed as failed:
+            failure = failed.at(self._resources.span(step))
+        except ScalarError as error:
+            failure = Failed("E0606", str(error)).at(self._resources.span(step))
+        if failure is not None:
+            frame.fail(item, failure)
+
+    def _value(self, step: AnyStep, frame: Frame) -> Any:
+        """The value of a step that needs no waiting."""
+        match step:
+            case Const():
+                return step.value
+            case Apply():
+                args = [frame.get(name) for name in step.args]
+                return apply(step.function, args, step.attrs, self._resources.tokenizers)
+            case Open():
+                return self._resources.open(step.model, step.prefix)
+            case Fill():
+                return frame.get(step.context).fill(_parts(step, frame))
+            case Message():
+                return frame.get(step.context).start_message(step.role)
+            case End():
+                return frame.get(step.context).end_message()
+            case Render():
+                prompt: Prompt = frame.get(step.context)
+                return prompt.rendered(self._resources.render(prompt.model, prompt.messages))
+        raise AssertionError(f"{type(step).__name__} is not quick")
+
+    async def _slow(self, item: Item, frame: Frame) -> None:
+        failure = _poison(item, frame)
+        if failure is not None:
+            frame.fail(item, failure)
+            return
+        try:
+            outcomes = await self._work(item, frame)
+        except Failed as failed:
+            frame.fail(item, failed.at(self._resources.span(item.step)))
+            return
+        for name, outcome in zip(item.step.results, outcomes, strict=True):
+            frame.assign(name, outcome)
+        if frame.parent is None:
+            self._remember(item, outcomes)
+
+    async def _work(self, item: Item, frame: Frame) -> Sequence[Any]:
+        match item.step:
+            case Generate():
+                return await self._generate(item.step, frame)
+            case Native():
+                return [await self._native(item.step, frame)]
+            case Map():
+                return await self._map(item, item.step, frame)
+            case Fold():
+                return await self._fold(item, item.step, frame)
+            case If():
+                taken = item.regions[0 if frame.get(item.step.condition) else 1]
+                self._expect(taken.calls)
+                return await self._inner(taken, item, frame, (), [])
+            case Attempt():
+                return await self._attempt(item, item.step, frame)
+        raise AssertionError(f"{type(item.step).__name__} is quick")
+
+    async def _generate(self, step: Generate, frame: Frame) -> Sequence[Any]:
+        return await generate(
+            step,
+            frame.get(step.context),
+            type_=self._resources.plan.type_table[step.type],
+            seed=self._seed,
+            path=frame.path,
+            limit=self._resources.max_new_tokens,
+            trace=self._trace,
+            sink=frame.sinks.get(step.results[1]),
+        )
+
+    async def _native(self, step: Native, frame: Frame) -> Json:
+        self._trace.counters.natives_running += 1
+        try:
+            return await self._resources.call(step.native, [frame.get(name) for name in step.args])
+        finally:
+            self._trace.counters.natives_running -= 1
+            self._trace.counters.natives_done += 1
+            self._trace.tell("native", step.native, frame.path)
+
+    async def _inner(
+        self, code: Code, item: Item, frame: Frame, path: tuple[int, ...], params: Sequence[Any],
+        *, watched: bool = True, patient: bool = True,
+    ) -> list[Any]:  # fmt: skip
+        """The outcomes of a region of a step, in a frame of its own."""
+        sinks = {}
+        if watched and frame.sinks:
+            names = zip(item.step.results, code.block.yields, strict=False)
+            sinks = {inner: frame.sinks[name] for name, inner in names if name in frame.sinks}
+        return await self._region(
+            Frame(code, frame, (*frame.path, *path), sinks), params, patient=patient
+        )
+
+    async def _map(self, item: Item, step: Map, frame: Frame) -> Sequence[Any]:
+        """One list for each yield. A list with a failed item has failed, with the first failure.
+
+        A failure that no list survives stops the rest, unless what can be finished is kept.
+        """
+        (code,) = item.regions
+        items: list[Json] = frame.get(step.items)
+        columns: list[list[Any]] = [[None] * len(items) for _ in step.results]
+        missing = set(range(len(items)))
+        failures: list[Failure | None] = [None] * len(columns)
+        self._expect(code.calls * len(items))
+        if frame.parent is None:
+            self._partial.update(
+                (n, (c, missing)) for n, c in zip(step.results, columns, strict=True)
+            )
+        waiting = iter(range(len(items)))
+
+        async def work() -> None:
+            for index in waiting:
+                params = [items[index], index]
+                found = await self._inner(code, item, frame, (index,), params, watched=False)
+                for number, outcome in enumerate(found):
+                    if isinstance(outcome, Failure):
+                        failures[number] = failures[number] or outcome
+                    else:
+                        columns[number][index] = outcome
+                if not any(isinstance(outcome, Failure) for outcome in found):
+                    missing.discard(index)
+                if columns and all(failures) and not self._keep:
+                    raise _Enough
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._resources.width, len(items))):
+                    group.create_task(work())
+        except* _Enough:
+            pass
+        return [failures[n] or column for n, column in enumerate(columns)]
+
+    async def _fold(self, item: Item, step: Fold, frame: Frame) -> Sequence[Any]:
+        (code,) = item.regions
+        carried = [_held(frame.get(name)) for name in step.inits]
+        for index, value in enumerate(frame.get(step.items)):
+            self._expect(code.calls)
+            params = [value, index, *carried]
+            carried = await self._inner(code, item, frame, (index,), params, watched=False)
+            if step.early:
+                go_on, *carried = carried
+                if isinstance(go_on, Failure):
+                    _drop(carried)
+                    return [go_on] * len(step.results)
+                if not go_on:
+                    break
+        return carried
+
+    async def _attempt(self, item: Item, step: Attempt, frame: Frame) -> Sequence[Any]:
+        (code,) = item.regions
+        failure: Failure | None = None
+        for attempt in range(step.retries + 1):
+            self._expect(code.calls)
+            outcomes = await self._inner(
+                code, item, frame, (attempt,), [], watched=step.retries == 0, patient=False
+            )
+            failure = next((o for o in outcomes if isinstance(o, Failure)), None)
+            if failure is None:
+                return outcomes
+            _drop(outcomes)
+        return [None if step.tolerant else failure] * len(step.results)
+
+    def _remember(self, item: Item, outcomes: Sequence[Any]) -> None:
+        """Keep what cost work, for whoever wants it should the run fail."""
+        for name, outcome in zip(item.step.results, outcomes, strict=True):
+            if not isinstance(outcome, Prompt | Failure):
+                self._finished[name] = outcome
+
+
+class _Enough(Exception):
+    """Nothing that is still to come can change how a map ends."""
+
+
+def _poison(item: Item, frame: Frame) -> Failure | None:
+    """The failure of the first operand that has one."""
+    outcomes = (frame.get(name) for name in item.reads)
+    return next((outcome for outcome in outcomes if isinstance(outcome, Failure)), None)
+
+
+def _held(outcome: Any) -> Any:
+    return outcome.take() if isinstance(outcome, Prompt) else outcome
+
+
+def _drop(outcomes: Sequence[Any]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, Prompt):
+            outcome.drop()
+
+
+def _parts(step: Fill, frame: Frame) -> list[Part]:
+    parts: list[Part] = []
+    for part in step.parts:
+        match part:
+            case TextPart():
+                parts.append(part.text)
+            case IdsPart():
+                parts.append(Special(part.ids, part.text))
+            case _:
+                parts.append(frame.get(part.value))
+    return parts
