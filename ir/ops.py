@@ -20,9 +20,10 @@ from enum import StrEnum
 from typing import Any, Self
 
 from parrotc.ir.source import Span
-from parrotc.ir.types import Enum, Field, Json, Record, Type
+from parrotc.ir.types import Enum, Field, Json, Record, Type, freeze
 
-Attrs = tuple[tuple[str, Json], ...]  # name → JSON data, sorted by name
+# name → JSON data, sorted by name, with tuples for lists and for records, so ops can be hashed
+Attrs = tuple[tuple[str, Json], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Op:
     def with_notes(self, **notes: Json) -> Self:
         """This op with some notes set (or, where the value is None, removed)."""
         merged = {**dict(self.notes), **notes}
-        kept = tuple(sorted((k, v) for k, v in merged.items() if v is not None))
+        kept = tuple((k, freeze(merged[k])) for k in sorted(merged) if merged[k] is not None)
         return replace(self, notes=kept)
 
 

@@ -8,6 +8,7 @@ E0191 where a name means nothing. Whether the module makes sense is for `ir/veri
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from parrotc.ir.diagnostic import CompileError, Diagnostic
 from parrotc.ir.ops import (
@@ -47,7 +48,7 @@ from parrotc.ir.ops import (
 from parrotc.ir.printer import SAMPLING
 from parrotc.ir.reader import Reader
 from parrotc.ir.source import Source
-from parrotc.ir.types import CONTEXT, Json, Type
+from parrotc.ir.types import CONTEXT, Enum, Json, Record, Type, freeze
 from parrotc.ir.typetext import TypeReader
 
 
@@ -73,34 +74,28 @@ class _Parser:
         reader = self.reader
         reader.expect_word("module")
         name = reader.name("@", "the name of the module")
-        kinds: dict[str, Callable[[], Json]] = {
-            "enum": self.types.enum,
-            "record": self.types.record,
-            "model": self._model,
-            "native": self._native_decl,
-            "prefix": self._prefix,
-            "function": self._function,
-            "flow": self._flow,
+        types: list[Enum | Record] = []
+        found: dict[str, tuple[list[Any], Callable[[], object]]] = {
+            "enum": (types, self.types.enum),
+            "record": (types, self.types.record),
+            "model": ([], self._model),
+            "native": ([], self._native_decl),
+            "prefix": ([], self._prefix),
+            "function": ([], self._function),
+            "flow": ([], self._flow),
         }
-        found: dict[str, list[Json]] = {kind: [] for kind in kinds}
         reader.expect("{")
         while not reader.take("}"):
             start = reader.at
             kind = reader.word("a declaration or `}`")
-            if kind not in kinds:
-                reader.unknown(f"no declaration is called `{kind}`", kind, kinds, start)
-            found[kind].append(kinds[kind]())
+            if kind not in found:
+                reader.unknown(f"no declaration is called `{kind}`", kind, found, start)
+            made, rule = found[kind]
+            made.append(rule())
         if reader.at < len(reader.text):
             reader.fail("expected nothing after the module")
-        return Module(
-            name,
-            types=tuple(self.types.declared.values()),
-            models=tuple(found["model"]),
-            natives=tuple(found["native"]),
-            prefixes=tuple(found["prefix"]),
-            functions=tuple(found["function"]),
-            flows=tuple(found["flow"]),
-        )
+        rest = (found[kind][0] for kind in ("model", "native", "prefix", "function", "flow"))
+        return Module(name, tuple(types), *map(tuple, rest))
 
     def _model(self) -> Model:
         reader = self.reader
@@ -162,9 +157,14 @@ class _Parser:
         name = reader.name("@", "the name of a flow")
         params = reader.between("(", self._param, ")")
         reader.expect("->")
-        self.types.read()  # what the body gives; written for people
+        at = reader.at
+        type_, written = self.types.read(), reader.span(at)
         notes = self._notes()
         body = self._block(tuple(param.value for param in params), "return")
+        given = ", ".join(str(value.type) for value in body.yields)
+        if given != str(type_):
+            message = f"the flow gives `{given}`"
+            raise CompileError([Diagnostic("E0190", message, written, "written here")])
         return Flow(name, params, body, notes, reader.span(start))
 
     def _param(self) -> Param:
@@ -206,7 +206,7 @@ class _Parser:
     def _entry(self) -> tuple[str, Json]:
         name = self.reader.word("a name")
         self.reader.expect("=")
-        return name, self.reader.json()
+        return name, freeze(self.reader.json())
 
     def _notes(self) -> Attrs:
         """Notes in braces, if that is what the next brace opens: a region has no `name = …`."""
@@ -357,8 +357,6 @@ class _Parser:
         for field in sampling:
             if field not in SAMPLING:
                 reader.unknown(f"no setting is called `{field}`", field, SAMPLING, start)
-        if "stop" in sampling:
-            sampling["stop"] = tuple(sampling["stop"])
         return Generate(results=(), context=context, site=site, name=name, **sampling)
 
 

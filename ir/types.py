@@ -196,6 +196,11 @@ def _fields_fit(given: tuple[Field, ...], wanted: tuple[Field, ...]) -> bool:
     )
 
 
+def freeze(data: Json) -> Json:
+    """The data with tuples for lists, so that what holds it can be hashed."""
+    return tuple(map(freeze, data)) if isinstance(data, list | tuple) else data
+
+
 def quote(text: str) -> str:
     """A text as a literal of the IR: JSON, with every character a reader may want to see kept."""
     return json.dumps(text, ensure_ascii=False)

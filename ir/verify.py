@@ -10,9 +10,10 @@ arms of an `if` may.
 """
 
 import json
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from parrotc.ir.declarations import Declarations, InvalidIR
 from parrotc.ir.ops import (
     Apply,
     Attempt,
@@ -31,10 +32,8 @@ from parrotc.ir.ops import (
     Message,
     Module,
     Native,
-    NativeDecl,
     Op,
     Open,
-    Prefix,
     Render,
     Value,
     operands,
@@ -48,117 +47,42 @@ from parrotc.ir.types import (
     INT,
     STR,
     Context,
-    Enum,
     Int,
     ListOf,
     Optional,
-    Record,
-    Scored,
     Type,
     fits,
 )
 
+__all__ = ["InvalidIR", "verify"]
+
 _ROLES = ("system", "user", "assistant", "tool")
-
-
-class InvalidIR(Exception):
-    """A module that no correct lowering or pass gives: our bug, not the user's."""
 
 
 def verify(module: Module) -> None:
     """Raises `InvalidIR`, naming the op and its place, for the first thing that is wrong."""
-    _Declarations(module).check()
+    known = Declarations(module)
+    known.check()
+    for function in module.functions:
+        _function(known, function)
+    sites: set[str] = set()
+    for flow in module.flows:
+        _flow(known, flow, sites)
 
 
-@dataclass
-class _Declarations:
-    """The tables of a module's names, and the checks that need no walk over ops."""
-
-    module: Module
-    models: set[str] = field(default_factory=set)
-    natives: dict[str, NativeDecl] = field(default_factory=dict)
-    prefixes: dict[str, Prefix] = field(default_factory=dict)
-    functions: dict[str, Function] = field(default_factory=dict)
-    types: dict[str, Enum | Record] = field(default_factory=dict)
-    seen_types: set[int] = field(default_factory=set)  # ids of types that were found good
-    sites: set[str] = field(default_factory=set)
-
-    def check(self) -> None:
-        for declared in self.module.types:
-            self._unique("type", declared.name, self.types)
-            for part in declared.fields if isinstance(declared, Record) else ():
-                self.known_type(part.type, f"in type `{declared.name}`")
-            self.types[declared.name] = declared
-        for model in self.module.models:
-            self._unique("model", model.name, self.models)
-            self.models.add(model.name)
-        for native in self.module.natives:
-            self._unique("native", native.name, self.natives)
-            self.natives[native.name] = native
-        for prefix in self.module.prefixes:
-            self._prefix(prefix)
-        for function in self.module.functions:
-            self._unique("function", function.name, self.functions)
-            self.functions[function.name] = function
-        for function in self.module.functions:
-            _function(self, function)
-        self._flows()
-
-    def _flows(self) -> None:
-        seen: set[str] = set()
-        for flow in self.module.flows:
-            self._unique("flow", flow.name, seen)
-            seen.add(flow.name)
-            _flow(self, flow)
-
-    def _unique(self, what: str, name: str, seen: Container[str]) -> None:
-        if name in seen:
-            raise InvalidIR(f"two {what}s are called `{name}`")
-
-    def _prefix(self, prefix: Prefix) -> None:
-        self._unique("prefix", prefix.name, self.prefixes)
-        if prefix.model not in self.models:
-            raise InvalidIR(f"prefix `{prefix.name}` names no model: `{prefix.model}`")
-        if prefix.parent is not None:
-            parent = self.prefixes.get(prefix.parent)
-            if parent is None or parent.model != prefix.model:
-                raise InvalidIR(
-                    f"prefix `{prefix.name}` comes after `{prefix.parent}`, which is no earlier "
-                    "prefix of its model"
-                )
-        self.prefixes[prefix.name] = prefix
-
-    def known_type(self, type_: Type, where: str) -> None:
-        """Every enum and record with a name is one that the module declares."""
-        if id(type_) in self.seen_types:
-            return
-        match type_:
-            case Enum(name=name) if self.types.get(name) != type_:
-                raise InvalidIR(f"{where}: the module declares no such enum: `{name}`")
-            case Record(name=name) if name and self.types.get(name) != type_:
-                raise InvalidIR(f"{where}: the module declares no such record: `{name}`")
-            case Record(name="", fields=fields):
-                for part in fields:
-                    self.known_type(part.type, where)
-            case ListOf(item=item) | Optional(item=item) | Scored(item=item):
-                self.known_type(item, where)
-        self.seen_types.add(id(type_))
-
-
-def _function(known: _Declarations, function: Function) -> None:
+def _function(known: Declarations, function: Function) -> None:
     """A function's body is checked as if its context were one of a model of its own."""
-    scope = _Scope(known, f"function `{function.name}`")
+    scope = _Scope(known, f"function `{function.name}`", set())
     params = function.body.params
     if not params or params[0].type != CONTEXT:
         raise InvalidIR(f"{scope.where}: the first parameter must be the context")
     if len(function.outputs) != len(function.body.yields):
         raise InvalidIR(f"{scope.where}: outputs and yielded values differ in number")
-    scope.contexts[params[0]] = _State("*")
-    scope.region(function.body, [None] * len(params))
+    scope.region(function.body, [_State("*"), *[None] * (len(params) - 1)])
 
 
-def _flow(known: _Declarations, flow: Flow) -> None:
-    scope = _Scope(known, f"flow `{flow.name}`")
+def _flow(known: Declarations, flow: Flow, sites: set[str]) -> None:
+    scope = _Scope(known, f"flow `{flow.name}`", sites)
     if flow.body.params != tuple(param.value for param in flow.params):
         raise InvalidIR(f"{scope.where}: the body has other parameters than the flow")
     if len(flow.body.yields) != 1 or flow.body.yields[0].type == CONTEXT:
@@ -177,7 +101,7 @@ class _State:
 class _Scope:
     """One walk over a flow. `visible` are the values that may be used at this point."""
 
-    def __init__(self, known: _Declarations, where: str) -> None:
+    def __init__(self, known: Declarations, where: str, sites: set[str]) -> None:
         self.known = known
         self.where = where
         self.names: set[str] = set()
@@ -186,7 +110,7 @@ class _Scope:
         self.loops: dict[Value, int] = {}  # how many repeating regions a context was made in
         self.loop = 0
         self.freed: dict[Value, None] = {}  # in the order in which they were
-        self.sites: set[str] = set()
+        self.sites = sites
         self.op: Op | None = None
 
     def require(self, truth: bool, message: str) -> None:
@@ -354,9 +278,7 @@ class _Scope:
         self.require(op.condition.type == BOOL, "the condition must be a bool")
         before = len(self.freed)
         then = self.region(op.then)
-        freed = list(self.freed)[before:] if len(self.freed) > before else []
-        for value in freed:
-            del self.freed[value]
+        freed = [self.freed.popitem()[0] for _ in range(len(self.freed) - before)]
         orelse = self.region(op.orelse)
         self.freed.update(dict.fromkeys(freed))
         self.require(len(op.then.yields) == len(op.orelse.yields), "its arms yield differently")

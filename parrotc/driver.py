@@ -20,6 +20,7 @@ from parrotc.ir.ops import Block, Module, Op, blocks, with_blocks
 from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source, Span
 from parrotc.lower import lower
+from parrotc.passes.remark import Remark
 from parrotc.passes.table import PIPELINES, Observer, run
 from parrotc.passes.target import Target
 from parrotc.planner import make_plan
@@ -33,11 +34,11 @@ AS_WRITTEN = ModelOverrides()
 class Compilation:
     """Every stage of one compilation. `module` is at flow level, `optimised` after the passes."""
 
-    program: Program | None  # None when it was compiled again from a plan
+    program: Program | None  # None when a module was compiled
     diagnostics: tuple[Diagnostic, ...]  # warnings
     module: Module
     optimised: Module
-    remarks: tuple[str, ...]
+    remarks: tuple[Remark, ...]
     target: Target
     plan: Plan
 
@@ -82,54 +83,59 @@ def compile_source(
     load: Loader | None = None,
 ) -> Compilation:
     """Compile a text. `passes` replaces the pipeline of `level`; `observer` sees each pass."""
-    program, diagnostics = check(source, load or file_loader())
-    if any(d.level is Level.ERROR for d in diagnostics):
-        raise CompileError(diagnostics)
-    module = overridden(lower(program), models)
-    return _compile(
-        module,
-        level=level,
-        names=tuple(passes or PIPELINES[level]),
-        observer=observer,
+    program, warnings = checked(source, load)
+    compiled = compile_module(
+        lower(program),
         sources=program.sources(),
         embedded=program.embedded,
-        program=program,
-        diagnostics=tuple(diagnostics),
+        level=level,
+        models=models,
+        passes=passes,
+        observer=observer,
     )
+    return replace(compiled, program=program, diagnostics=warnings)
+
+
+def checked(source: Source, load: Loader | None = None) -> tuple[Program, tuple[Diagnostic, ...]]:
+    """The checked program and its warnings. Raises `CompileError` if it has mistakes."""
+    program, diagnostics = check(source, load or file_loader())
+    if any(diagnostic.level is Level.ERROR for diagnostic in diagnostics):
+        raise CompileError(diagnostics)
+    return program, tuple(diagnostics)
 
 
 def retarget(plan: Plan, models: ModelOverrides = AS_WRITTEN) -> Compilation:
     """Compile a plan's program again, for other models, from the flow-level IR it holds."""
     sources = tuple(Source(source.name, source.text) for source in plan.sources)
     module = parse_module(Source(f"{plan.name}.pir", plan.flow_level.text))
-    spans = tuple(
+    spans = (
         place and Span(sources[place[0]], place[1], place[2]) for place in plan.flow_level.spans
     )
-    return _compile(
-        overridden(_with_spans(module, iter(spans)), models),
-        level=plan.level,
-        names=plan.passes,
-        observer=None,
+    return compile_module(
+        _with_spans(module, spans),
         sources=sources,
         embedded=tuple((one.path, one.sha256) for one in plan.embedded),
-        program=None,
-        diagnostics=(),
+        level=plan.level,
+        models=models,
+        passes=plan.passes,
     )
 
 
-def _compile(
+def compile_module(
     module: Module,
     *,
-    level: str,
-    names: tuple[str, ...],
-    observer: Observer | None,
-    sources: tuple[Source, ...],
-    embedded: tuple[tuple[str, str], ...],
-    program: Program | None,
-    diagnostics: tuple[Diagnostic, ...],
+    sources: Sequence[Source] = (),
+    embedded: Sequence[tuple[str, str]] = (),
+    level: str = "O1",
+    models: ModelOverrides = AS_WRITTEN,
+    passes: Sequence[str] | None = None,
+    observer: Observer | None = None,
 ) -> Compilation:
-    target = targets(module)
-    remarks: list[str] = []
+    """Compile a flow-level module. `sources` may be left out: its ops know where they are from."""
+    module = overridden(module, models)
+    target = targets(module, models.folder)
+    names = tuple(passes or PIPELINES[level])
+    remarks: list[Remark] = []
     optimised = run(module, target, names, after=observer, remarks=remarks)
     plan = make_plan(
         module,
@@ -139,11 +145,11 @@ def _compile(
         level=level,
         sources=sources,
         embedded=embedded,
-        templates=templates(module),
+        templates=templates(module, models.folder),
         passes=names,
-        remarks=remarks,
+        remarks=[str(remark) for remark in remarks],
     )
-    return Compilation(program, diagnostics, module, optimised, tuple(remarks), target, plan)
+    return Compilation(None, (), module, optimised, tuple(remarks), target, plan)
 
 
 def _with_spans(module: Module, spans: Iterator[Span | None]) -> Module:

@@ -27,16 +27,17 @@ def make_plan(
     level: str,
     sources: Sequence[Source],
     embedded: Sequence[tuple[str, str]] = (),
-    templates: Mapping[str, str] | None = None,
+    templates: Mapping[str, plan.ChatTemplate] | None = None,
     passes: Sequence[str] = (),
     remarks: Sequence[str] = (),
 ) -> plan.Plan:
     """The plan of `optimised`, which `flow_level` was lowered to for `target`.
 
-    `templates` are the sources of the chat templates by model name; a plan keeps those that a
-    `render` needs.
+    Sources of ops that are not among `sources` are added to them.
+    `templates` are the chat templates by model name; a plan keeps those that a `render` needs.
     """
-    planner = _Planner(target, tuple(sources), templates or {})
+    sources = _sources(sources, flow_level)
+    planner = _Planner(target, sources, templates or {})
     flows = tuple(map(planner.flow, optimised.flows))
     late = {model for flow in optimised.flows for model in _rendered(flow)}
     return plan.Plan(
@@ -67,6 +68,14 @@ def all_ops(module: ops.Module) -> Iterator[ops.Op]:
         yield from ops.walk(flow.body)
 
 
+def _sources(given: Sequence[Source], module: ops.Module) -> tuple[Source, ...]:
+    found = {id(source): source for source in given}
+    for op in all_ops(module):
+        if op.span is not None:
+            found.setdefault(id(op.span.source), op.span.source)
+    return tuple(found.values())
+
+
 def _sha256(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
@@ -85,19 +94,18 @@ class _Planner:
 
     target: Target
     sources: tuple[Source, ...]
-    templates: Mapping[str, str]
+    templates: Mapping[str, plan.ChatTemplate]
+    index: dict[int, int] = field(init=False)  # of a source, by its identity
     types: dict[str, int] = field(default_factory=dict)  # canonical JSON → index
+
+    def __post_init__(self) -> None:
+        self.index = {id(source): number for number, source in enumerate(self.sources)}
 
     def type(self, type_: Type) -> int:
         return self.types.setdefault(canonical(to_json(type_)), len(self.types))
 
     def place(self, span: Span | None) -> steps.Place | None:
-        if span is None:
-            return None
-        for index, source in enumerate(self.sources):
-            if source is span.source:
-                return index, span.start, span.end
-        return None  # an op of the standard library whose source the caller did not list
+        return (self.index[id(span.source)], span.start, span.end) if span else None
 
     def model(self, model: ops.Model, with_template: bool) -> plan.Model:
         target = self.target.models.get(model.name, ModelTarget(None, None))

@@ -6,16 +6,28 @@ endpoint such as `openai`. Tokenizers and templates load without torch, once for
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
+from parrotc.ir.diagnostic import CompileError, Diagnostic
 from parrotc.ir.ops import Model, Module
-from parrotc.passes.target import ModelTarget, Target
-from parrotc.runtime.models import load_template, load_tokenizer, resolve
+from parrotc.passes.target import ModelTarget, Renderer, Target, Tokenizer
+from parrotc.runtime.models import (
+    EMBEDDED as DEFAULT,
+)
+from parrotc.runtime.models import (
+    ModelError,
+    load_config,
+    load_template,
+    load_tokenizer,
+    resolve,
+)
+from parrotc.runtime.plan import ChatTemplate
 from parrotc.runtime.template import Template
 from parrotc.runtime.tokenizer import ByteTokenizer
 
-DEFAULT = "smollm2-135m-instruct"
 EMBEDDED, REFERENCE = "builtin", "reference"
 KINDS = (EMBEDDED, REFERENCE, "openai", "azure")
 
@@ -26,17 +38,15 @@ class ModelOverrides:
 
     engine: str | None = None  # embedded or reference
     models: Mapping[str, str] = field(default_factory=dict)  # name → kind:target, or a target
+    folder: str | None = None  # where fetched models are kept, if not in the usual place
 
-    def apply(self, model: Model) -> Model:
-        if model.name in self.models:
-            kind, target = split_spec(self.models[model.name])
-        elif self.engine:
-            kind, target = split_spec(self.engine)
-            if kind == model.kind:
-                return model
-        else:
-            return model
-        return replace(model, kind=kind, target=target, options=())
+    def choice(self, name: str, kind: str, target: str) -> tuple[str, str]:
+        """The kind and target that a model of the program runs as."""
+        if name in self.models:
+            return split_spec(self.models[name])
+        if self.engine and split_spec(self.engine)[0] != kind:
+            return split_spec(self.engine)
+        return kind, target
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -49,36 +59,71 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 
 class Loaded(NamedTuple):
-    """A model's target, and the source of its chat template."""
+    """A model's target, and its chat template as a plan keeps it."""
 
     target: ModelTarget
-    template: str | None
+    template: ChatTemplate | None
 
 
 @cache
-def load_target(kind: str, target: str) -> Loaded:
-    """What compiling knows of a model. Text endpoints have no tokenizer: messages stay."""
+def load_target(kind: str, target: str, folder: str | None = None) -> Loaded:
+    """What compiling knows of a model. Text endpoints have no tokenizer: messages stay.
+
+    Raises `CompileError` for a model that cannot be had.
+    """
     if kind == REFERENCE:
-        tokenizer = ByteTokenizer()
-        source = tokenizer.template
-    elif kind == EMBEDDED:
-        files = resolve(target)
-        tokenizer, source = load_tokenizer(files), load_template(files)
-    else:
-        return Loaded(ModelTarget(None, None), None)
-    render = Template(source).render if source else None
-    return Loaded(ModelTarget(tokenizer, render, tokenizer.context_length), source)
+        reference = ByteTokenizer()
+        return _loaded(reference, ChatTemplate(reference.template), reference.context_length)
+    if kind == EMBEDDED:
+        try:
+            return _embedded(target, Path(folder) if folder else None)
+        except ModelError as error:
+            raise CompileError([Diagnostic("E0610", error.message, help=error.help)]) from None
+    return Loaded(ModelTarget(None, None), None)
+
+
+def _embedded(target: str, folder: Path | None) -> Loaded:
+    files = resolve(target, folder=folder)
+    tokenizer, source, config = load_tokenizer(files), load_template(files), load_config(files)
+    if source is None:
+        return _loaded(tokenizer, None, tokenizer.context_length)
+    texts: dict[object, str] = {number: text for text, number in tokenizer.specials.items()}
+    bos = config.get("tokenizer.ggml.bos_token_id", config.get("bos_token_id"))
+    end = tokenizer.eos[0] if tokenizer.eos else None
+    now = datetime.now().isoformat(timespec="seconds") if "strftime_now" in source else ""
+    template = ChatTemplate(source, bos=texts.get(bos, ""), eos=texts.get(end, ""), now=now)
+    return _loaded(tokenizer, template, tokenizer.context_length)
+
+
+def _loaded(tokenizer: Tokenizer, template: ChatTemplate | None, context_length: int) -> Loaded:
+    render = render_of(template) if template else None
+    return Loaded(ModelTarget(tokenizer, render, context_length), template)
+
+
+def render_of(template: ChatTemplate) -> Renderer:
+    """The template as a function. Its date is the one it was compiled with."""
+    now = datetime.fromisoformat(template.now) if template.now else None
+    return Template(template.source, bos=template.bos, eos=template.eos, now=now).render
 
 
 def overridden(module: Module, overrides: ModelOverrides) -> Module:
-    return replace(module, models=tuple(map(overrides.apply, module.models)))
+    """The module on the models that are wanted; options go with the `model` line they were in."""
+    return replace(module, models=tuple(_overridden(m, overrides) for m in module.models))
 
 
-def targets(module: Module) -> Target:
-    return Target({m.name: load_target(m.kind, m.target).target for m in module.models})
+def _overridden(model: Model, overrides: ModelOverrides) -> Model:
+    kind, target = overrides.choice(model.name, model.kind, model.target)
+    if (kind, target) == (model.kind, model.target):
+        return model
+    return replace(model, kind=kind, target=target, options=())
 
 
-def templates(module: Module) -> dict[str, str]:
-    """The sources of the chat templates, by model name."""
-    found = {m.name: load_target(m.kind, m.target).template for m in module.models}
-    return {name: source for name, source in found.items() if source is not None}
+def targets(module: Module, folder: str | None = None) -> Target:
+    models = {m.name: load_target(m.kind, m.target, folder).target for m in module.models}
+    return Target(models)
+
+
+def templates(module: Module, folder: str | None = None) -> dict[str, ChatTemplate]:
+    """The chat templates of the models that have one, by name."""
+    found = {m.name: load_target(m.kind, m.target, folder).template for m in module.models}
+    return {name: template for name, template in found.items() if template is not None}

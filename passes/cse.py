@@ -18,8 +18,7 @@ Precondition: no `context.free`. Linear in the module, times how deep regions ar
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 
 from parrotc.ir.ops import (
     Attempt,
@@ -38,6 +37,7 @@ from parrotc.ir.ops import (
 from parrotc.passes.notes import merged
 from parrotc.passes.remark import Remark, Remarks
 from parrotc.passes.rewrite import is_pure, iterates, map_bodies
+from parrotc.passes.shape import shape
 from parrotc.passes.target import Target
 
 
@@ -115,7 +115,7 @@ class _Numbering:
         """Equal for ops that give equal values here; None for an op that stands for itself."""
         if not is_pure(op):
             return None
-        return (self._scope(op), _shape(op, {}), tuple(value.type for value in op.results))
+        return (self._scope(op), shape(op))
 
     def _scope(self, op: Op) -> Hashable:
         """What the value depends on besides its operands: see *Left alone*."""
@@ -125,43 +125,3 @@ class _Numbering:
             case Native():
                 return self._attempt
         return (self._attempt, self._loop) if blocks(op) else None
-
-
-@cache
-def _compared(kind: type[Op]) -> tuple[str, ...]:
-    ignored = {"results", "notes", "span"} | ({"site", "name"} if kind is Generate else set())
-    return tuple(spec.name for spec in fields(kind) if spec.name not in ignored)
-
-
-def _shape(op: Op, local: dict[Value, int]) -> Hashable:
-    """What an op says, with values made inside the region it is in by number, not by name."""
-    held = (getattr(op, name) for name in _compared(type(op)))
-    return (type(op), *(_canonical(one, local) for one in held))
-
-
-def _canonical(held: object, local: dict[Value, int]) -> Hashable:
-    match held:
-        case Block():
-            return _region(held, local)
-        case Value():
-            return local.get(held, held)
-        case tuple() if local:
-            return tuple(_canonical(one, local) for one in held)
-        case bool() | int() | float():
-            return (type(held), held)  # 1, 1.0 and true are three values
-    assert held is None or hasattr(held, "__hash__")
-    return held
-
-
-def _region(block: Block, local: dict[Value, int]) -> Hashable:
-    inner = dict(local)
-    shape: list[Hashable] = []
-    for value in block.params:
-        inner[value] = len(inner)
-        shape.append(value.type)
-    for op in block.ops:
-        shape.append((_shape(op, inner), tuple(value.type for value in op.results)))
-        for value in op.results:
-            inner[value] = len(inner)
-    return (tuple(shape), tuple(inner.get(value, value) for value in block.yields))
-

@@ -84,7 +84,9 @@ class _Inliner:
             ops += copy.ops(body.ops)
             self._bind(call, function, copy.of(body.yields), ops)
             return ops
-        return ops + self._draws(call, function, Copy(self._names, given, lambda o: _adapt(o, call)))
+        return ops + self._draws(
+            call, function, Copy(self._names, given, lambda o: _adapt(o, call))
+        )
 
     def _bind(
         self, call: Call, function: Function, outputs: tuple[Value, ...], ops: list[Op]
@@ -109,9 +111,7 @@ class _Inliner:
         (value,) = self._outputs(call, function, copy.of(body.yields), inner, item)
         draws = self._names.fresh("draws", ListOf(INT))
         params = (self._names.fresh("draw", INT), self._names.fresh("i", INT))
-        ops.append(
-            Apply(results=(draws,), function="range", args=(call.count,), span=call.span)
-        )
+        ops.append(Apply(results=(draws,), function="range", args=(call.count,), span=call.span))
         block = Block(params, tuple(inner), (value,))
         ops.append(Map(results=call.results, items=draws, body=block, span=call.span))
         return ops

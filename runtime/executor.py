@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from parrotc.ir.types import Json
+from parrotc.runtime.chat import Render
 from parrotc.runtime.code import Code, prepare
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.errors import Failure, RunError
 from parrotc.runtime.interpreter import Interpreter
 from parrotc.runtime.natives import Natives
 from parrotc.runtime.plan import Plan
-from parrotc.runtime.resources import Render, Resources
+from parrotc.runtime.resources import Resources
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.values import inputs
 from parrotc.runtime.variables import TextSink

@@ -66,7 +66,7 @@ async def generate(
     except Failed:
         value_node.drop()
         raise
-    return prompt.generated(value_node, finished.text, finished.rest), value
+    return prompt.generated(value_node, finished.ids[: finished.kept], finished.rest), value
 
 
 def _key(step: Generate, seed: int, path: tuple[int, ...]) -> int:

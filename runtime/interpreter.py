@@ -332,8 +332,10 @@ class _Enough(Exception):
 
 
 def _poison(item: Item, frame: Frame) -> Failure | None:
-    """The failure of the first operand that has one."""
-    outcomes = (frame.get(name) for name in item.reads)
+    """The failure of the first operand that has one. What a fold carries may fail: an iteration
+    that does not read it, or tolerates it, goes on."""
+    names = item.reads[:1] if isinstance(item.step, Fold) else item.reads
+    outcomes = (frame.get(name) for name in names)
     return next((outcome for outcome in outcomes if isinstance(outcome, Failure)), None)
 
 

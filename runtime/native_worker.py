@@ -110,7 +110,7 @@ def plain_value(value: Any) -> Any:
         return {f.name: plain_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(type(value), "model_fields"):
         return {name: plain_value(getattr(value, name)) for name in type(value).model_fields}
-    raise NotData(f"it gave a {type(value).__name__}, which is not plain data")
+    raise NotData(f"it gave an instance of `{type(value).__name__}`, which is not plain data")
 
 
 def _problem(kind: str, error: BaseException) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Natives:
         self._folders = tuple(folders)
         self._registry = registry
         self._idle: list[_Worker] = []
+        self._killed: list[_Worker] = []
         self._room = asyncio.Semaphore(workers)
 
     async def call(self, native: NativeDecl, result: Type, args: Sequence[Json]) -> Json:
@@ -60,6 +61,7 @@ class Natives:
             reply = await worker.call(native, args)
         except BaseException:
             worker.kill()  # cancelled, too late, or gone: nobody knows what it is doing
+            self._killed.append(worker)
             raise
         self._idle.append(worker)
         if not reply["ok"]:
@@ -68,7 +70,8 @@ class Natives:
 
     async def close(self) -> None:
         """End the workers."""
-        workers, self._idle = self._idle, []
+        workers = self._idle + self._killed
+        self._idle, self._killed = [], []
         for worker in workers:
             worker.kill()
         for worker in workers:
@@ -152,6 +155,11 @@ class _Worker:
             self._process.kill()
 
     async def ended(self) -> None:
+        """Wait until the process and its pipes are gone."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        stdin.close()
+        await stdout.read()
         await self._process.wait()
 
 

@@ -53,13 +53,23 @@ class Embedded(Data):
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChatTemplate(Data):
+    """A chat template with the variables it was compiled with; `now` is an ISO date, or empty."""
+
+    source: str
+    bos: str = ""
+    eos: str = ""
+    now: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model(Data):
     """A model: what runs it, and the tokenizer and template the plan was made for.
 
     `env` names the environment variables that options are read from when the plan runs: a plan
-    holds no secret. `fingerprint` is empty for an endpoint that takes text. `template` is the
-    source of the chat template, only where a `Render` step needs it.
+    holds no secret. `fingerprint` is empty for an endpoint that takes text. `template` is there
+    only where a `Render` step needs it.
     """
 
     name: str
@@ -69,7 +79,7 @@ class Model(Data):
     env: dict[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     context_length: int = 8192
-    template: str | None = None
+    template: ChatTemplate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

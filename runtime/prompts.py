@@ -11,7 +11,7 @@ their own, the *head*, so that a long value is filled once and not for each of t
 Where a chat template runs late, the prompt is a list of messages, and tokens only after `render`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,40 +32,48 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Messages:
-    """The messages so far, as role and text; `is_open` when the last one goes on.
-
-    `is_rendered`: the tokens of the prompt say all that the messages say.
-    """
-
-    items: tuple[tuple[str, str], ...] = ()
-    is_open: bool = False
-    is_rendered: bool = True
-
-    def start(self, role: str) -> "Messages":
-        return Messages((*self.items, (role, "")), is_open=True, is_rendered=False)
-
-    def end(self) -> "Messages":
-        return Messages(self.items, is_rendered=False)
-
-    def read(self, text: str) -> "Messages":
-        """With text at the end of the open message; text outside messages is not theirs."""
-        if not self.is_open or not text:
-            return self
-        role, before = self.items[-1]
-        items = (*self.items[:-1], (role, before + text))
-        return Messages(items, is_open=True, is_rendered=self.is_rendered)
-
-
-@dataclass(frozen=True, slots=True)
 class Special:
-    """Token ids fixed before, which begin at a hard boundary, and their text."""
+    """Token ids that are fixed, and begin at a hard boundary: of a template, or generated."""
 
     ids: tuple[int, ...]
     text: str = ""
 
 
 Part = str | Special
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message: what a template writes around, and what a generation in it gave."""
+
+    role: str
+    content: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """The messages so far; `is_open` when the last one goes on.
+
+    `is_rendered`: the tokens of the prompt say all that the messages say.
+    """
+
+    items: tuple[Message, ...] = ()
+    is_open: bool = False
+    is_rendered: bool = True
+
+    def start(self, role: str) -> "Messages":
+        return Messages((*self.items, Message(role)), is_open=True, is_rendered=False)
+
+    def end(self) -> "Messages":
+        return Messages(self.items, is_rendered=False)
+
+    def read(self, parts: Iterable[Part]) -> "Messages":
+        """With more at the end of the open message; what is outside messages is not theirs."""
+        if not self.is_open:
+            return self
+        last = self.items[-1]
+        items = (*self.items[:-1], Message(last.role, (*last.content, *parts)))
+        return Messages(items, is_open=True, is_rendered=self.is_rendered)
 
 
 class Prompt:
@@ -115,12 +123,12 @@ class Prompt:
 
     def fill(self, parts: Sequence[Part]) -> "Prompt":
         """The prompt after reading `parts`."""
-        text = "".join(part if isinstance(part, str) else part.text for part in parts)
-        messages = self.messages.read(text)
+        messages = self.messages.read(parts)
         if messages.items and not messages.is_rendered:
             return self._next(None, "", messages)
-        if all(isinstance(part, str) for part in parts):
-            return self._going_on(text, messages)
+        texts = [part for part in parts if isinstance(part, str)]
+        if len(texts) == len(parts):
+            return self._going_on("".join(texts), messages)
         return self._after(parts, messages)
 
     def _going_on(self, text: str, messages: Messages) -> "Prompt":
@@ -183,9 +191,9 @@ class Prompt:
             self._head.drop()
         self._head, self._head_ids = head, ids
 
-    def generated(self, node: Node, text: str, rest: str) -> "Prompt":
-        """The prompt after a generation: `node` has what was kept, `rest` is read again."""
-        return self._next(node, rest, self.messages.read(text))
+    def generated(self, node: Node, kept: tuple[int, ...], rest: str) -> "Prompt":
+        """The prompt after a generation: `node` has the ids that are kept, `rest` is text again."""
+        return self._next(node, rest, self.messages.read((Special(kept), rest)))
 
     def start_message(self, role: str) -> "Prompt":
         return self._next(None, "", self.messages.start(role))

@@ -1,9 +1,10 @@
 """What the runs of one program share: engines, prefixes, natives, and how templates render."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from parrotc.ir.source import Span
 from parrotc.ir.types import Json
+from parrotc.runtime.chat import Render
 from parrotc.runtime.contexts import Node, Session
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.errors import Failed
@@ -11,8 +12,6 @@ from parrotc.runtime.natives import Natives
 from parrotc.runtime.plan import Plan
 from parrotc.runtime.prompts import Encoder, Messages, Part, Prompt
 from parrotc.runtime.steps import AnyStep
-
-Render = Callable[[Messages], Sequence[Part]]  # raises ValueError in the template's words
 
 
 class Resources:

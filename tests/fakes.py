@@ -137,7 +137,8 @@ class Shaken:
         try:
             await self._shake_and_fail()
             async for piece in pieces:
-                await self._shake()
+                if isinstance(piece, Piece):  # after `Finished` the context is the caller's
+                    await self._shake()
                 yield piece
         finally:
             await pieces.aclose()

@@ -43,6 +43,7 @@ class ParamInfo:
     type: Type
     default: Json = None
     has_default: bool = False
+    span: Span | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,11 +88,16 @@ class PfuncSymbol(Symbol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExternSymbol(Symbol):
+    """A native function. One with type parameters (`list[T]`) is in `Program.names` only as its
+    instances: a symbol with a name of its own (`std.list.unique.str`) for each `type_args`."""
+
     target: str
     params: tuple[ParamInfo, ...]
     result: Type
     effect: Effect
     timeout: float
+    type_params: tuple[str, ...] = ()
+    type_args: tuple[Type, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -82,6 +82,15 @@ def describe(type_: Type) -> str:
     return str(type_)
 
 
+def a(type_: Type) -> str:
+    """The type with an article and in backticks, for messages."""
+    name = describe(type_)
+    if type_ == NONE:
+        return "`None`"
+    article = "an" if name[0] in "aeiouAEIO" else "a"
+    return f"{article} `{name}`"
+
+
 def assignable(given: Type, wanted: Type) -> bool:
     """Whether a value of type `given` may stand where `wanted` is asked for."""
     if given == wanted or BROKEN in (given, wanted):

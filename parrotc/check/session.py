@@ -12,7 +12,7 @@ from parrotc.check.program import (
 from parrotc.check.report import Report, did_you_mean
 from parrotc.ir.diagnostic import Label
 from parrotc.ir.source import Span
-from parrotc.ir.types import Type
+from parrotc.ir.types import Json, Type
 from parrotc.syntax import tree
 
 
@@ -63,6 +63,7 @@ class Session:
     implicit: dict[tree.PfuncDecl, GenInfo] = field(default_factory=dict)
     policies: dict[tree.With, Policy] = field(default_factory=dict)
     embedded: dict[str, str] = field(default_factory=dict)
+    folded: dict[tree.Node, Json] = field(default_factory=dict)  # texts of embedded files
     symbols: dict[tree.Decl, Symbol] = field(default_factory=dict)
     open: list[tree.Decl] = field(default_factory=list)  # being declared, outermost first
     instances: dict[str, dict[tuple[Type, ...], Symbol]] = field(default_factory=dict)

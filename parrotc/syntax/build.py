@@ -1,5 +1,7 @@
 """From Lark's parse tree to declarations: the top of the three builders."""
 
+from typing import cast
+
 from lark import Token
 from lark import Tree as Parsed
 
@@ -12,7 +14,7 @@ class TreeBuilder(BodyBuilder):
     """Builds one declaration: `item(lark_tree)`."""
 
     def item(self, part: Part) -> tree.Import | tree.Decl:
-        return self.build(part, tree.Node)  # type: ignore[return-value]  # the grammar says so
+        return cast(tree.Import | tree.Decl, self.node(part))
 
     # --- imports ---
 
@@ -25,7 +27,7 @@ class TreeBuilder(BodyBuilder):
             span=self.span(part),
             module=self.dotted(path[0]) if path else "",
             level=len(dots),
-            names=self.build_all(names, tree.ImportedName),
+            names=self.build(names, tree.ImportedName),
         )
 
     def import_module(self, part: Parsed[Token]) -> tree.Import:
@@ -69,7 +71,7 @@ class TreeBuilder(BodyBuilder):
             name=str(name),
             name_span=self.span(name),
             decorators=self._decorators(decorators),
-            members=self.build_all(members, tree.EnumMember),
+            members=self.build(members, tree.EnumMember),
         )
 
     def enum_member(self, part: Parsed[Token]) -> tree.EnumMember:
@@ -83,7 +85,7 @@ class TreeBuilder(BodyBuilder):
             name=str(name),
             name_span=self.span(name),
             decorators=self._decorators(decorators),
-            fields=self.build_all(fields, tree.FieldDecl),
+            fields=self.build(fields, tree.FieldDecl),
         )
 
     def field(self, part: Parsed[Token]) -> tree.FieldDecl:
@@ -149,7 +151,7 @@ class TreeBuilder(BodyBuilder):
 
     def _decorators(self, part: Part) -> tuple[tree.Decorator, ...]:
         assert isinstance(part, Parsed)
-        return self.build_all(part.children, tree.Decorator)
+        return self.build(part.children, tree.Decorator)
 
     def decorator(self, part: Parsed[Token]) -> tree.Decorator:
         name, args = part.children
@@ -157,7 +159,7 @@ class TreeBuilder(BodyBuilder):
 
     def _params(self, part: Part) -> tuple[tree.ParamDecl, ...]:
         assert isinstance(part, Parsed)
-        return self.build_all(part.children, tree.ParamDecl)
+        return self.build(part.children, tree.ParamDecl)
 
     def param(self, part: Parsed[Token]) -> tree.ParamDecl:
         name, type_, default = part.children
@@ -173,7 +175,7 @@ class TreeBuilder(BodyBuilder):
         assert isinstance(part, Parsed)
         first = part.children[0]
         if isinstance(first, Parsed) and first.data == "output":
-            return self.build_all(part.children, tree.OutputDecl)
+            return self.build(part.children, tree.OutputDecl)
         return (tree.OutputDecl(span=self.span(first), name="", type=self.type_expr(first)),)
 
     def output(self, part: Parsed[Token]) -> tree.OutputDecl:

@@ -1,5 +1,7 @@
 """From Lark's parse tree to the bodies of semantic functions and of flows."""
 
+from typing import cast
+
 from lark import Token
 from lark import Tree as Parsed
 
@@ -14,7 +16,7 @@ class BodyBuilder(ExprBuilder):
 
     def body(self, part: Part) -> tuple[tree.Piece, ...]:
         assert isinstance(part, Parsed)
-        return self.build_all(part.children, tree.Node)  # type: ignore[return-value]
+        return cast(tuple[tree.Piece, ...], self.nodes(part.children))
 
     def text_piece(self, part: Parsed[Token]) -> tree.TextPiece:
         text, join = part.children
@@ -51,7 +53,7 @@ class BodyBuilder(ExprBuilder):
             return ()
         assert isinstance(part, Parsed)
         if part.data == "elif_piece":
-            return (self.build(part, tree.IfPiece),)
+            return self.build((part,), tree.IfPiece)
         return self.body(part.children[0])
 
     def for_piece(self, part: Parsed[Token]) -> tree.ForPiece:
@@ -70,7 +72,7 @@ class BodyBuilder(ExprBuilder):
 
     def suite(self, part: Part) -> tuple[tree.Stmt, ...]:
         assert isinstance(part, Parsed)
-        return self.build_all(part.children, tree.Node)  # type: ignore[return-value]
+        return cast(tuple[tree.Stmt, ...], self.nodes(part.children))
 
     def assign(self, part: Parsed[Token]) -> tree.Assign:
         target, type_, value = part.children
@@ -142,7 +144,7 @@ class BodyBuilder(ExprBuilder):
             return ()
         assert isinstance(part, Parsed)
         if part.data == "elif_stmt":
-            return (self.build(part, tree.IfStmt),)
+            return self.build((part,), tree.IfStmt)
         return self.suite(part.children[0])
 
     def for_stmt(self, part: Parsed[Token]) -> tree.ForStmt:
@@ -157,7 +159,7 @@ class BodyBuilder(ExprBuilder):
     def match_stmt(self, part: Parsed[Token]) -> tree.Match:
         subject, *cases = part.children
         return tree.Match(
-            span=self.span(part), subject=self.expr(subject), cases=self.build_all(cases, tree.Case)
+            span=self.span(part), subject=self.expr(subject), cases=self.build(cases, tree.Case)
         )
 
     def case(self, part: Parsed[Token]) -> tree.Case:

@@ -1,11 +1,11 @@
 """From Lark's parse tree to expressions, types and holes: the bottom of the three builders.
 
-A rule of grammar.lark named `x` is built by the method `x`. Lark's tree knows masked text only; what
-a text says is read here from the source (text.py), and each hole is parsed on its own.
+A rule of grammar.lark named `x` is built by the method `x`. Lark's tree knows masked text only;
+what a text says is read from the source (text.py), and each hole in it is parsed on its own.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from lark import Token
 from lark import Tree as Parsed
@@ -47,14 +47,14 @@ class ExprBuilder:
         end = start + len(self.masked.text[start:end].rstrip())
         return Span(self.masked.source, self.masked.start + start, self.masked.start + end)
 
-    def problem(self, part: Part, code: str, message: str, help: str = "", note: str = "") -> Problem:
+    def problem(
+        self, part: Part, code: str, message: str, help: str = "", note: str = ""
+    ) -> Problem:
         span = self.span(part)
-        return problem(
-            span.source, (span.start, span.end), code, message, help=help, note=note
-        )
+        return problem(span.source, (span.start, span.end), code, message, help=help, note=note)
 
-    def build(self, part: Part, kind: type[N]) -> N:
-        """Build the node of a rule, which is a `kind`. Raises `Problem` when it nests too deep."""
+    def node(self, part: Part) -> tree.Node:
+        """Build the node of a rule. Raises `Problem` when it nests too deep."""
         assert isinstance(part, Parsed)
         self._depth += 1
         if self._depth > MAX_DEPTH:
@@ -64,16 +64,18 @@ class ExprBuilder:
                 f"this nests more than {MAX_DEPTH} deep",
                 help="give an inner part a name of its own",
             )
-        node = getattr(self, part.data)(part)
+        node: tree.Node = getattr(self, part.data)(part)
         self._depth -= 1
-        assert isinstance(node, kind)
         return node
 
-    def maybe(self, part: Part, kind: type[N]) -> N | None:
-        return None if part is None else self.build(part, kind)
+    def nodes(self, parts: Sequence[Part]) -> tuple[tree.Node, ...]:
+        return tuple(self.node(part) for part in parts)
 
-    def build_all(self, parts: Sequence[Part], kind: type[N]) -> tuple[N, ...]:
-        return tuple(self.build(part, kind) for part in parts)
+    def build(self, parts: Sequence[Part], kind: type[N]) -> tuple[N, ...]:
+        """Build the nodes of rules that all are a `kind`."""
+        nodes = self.nodes(parts)
+        assert all(isinstance(node, kind) for node in nodes)
+        return cast(tuple[N, ...], nodes)
 
     # --- texts ---
 
@@ -137,7 +139,7 @@ class ExprBuilder:
 
     def _arg(self, part: Part) -> tree.Arg:
         if isinstance(part, Parsed) and part.data == "keyword":
-            return self.build(part, tree.Arg)
+            return self.keyword(part)
         return tree.Arg(span=self.span(part), name=None, value=self.expr(part))
 
     def keyword(self, part: Parsed[Token]) -> tree.Arg:
@@ -147,7 +149,7 @@ class ExprBuilder:
     # --- expressions ---
 
     def expr(self, part: Part) -> tree.Expr:
-        return self.build(part, tree.Node)  # type: ignore[return-value]  # the grammar says so
+        return cast(tree.Expr, self.node(part))
 
     def exprs(self, parts: Sequence[Part]) -> tuple[tree.Expr, ...]:
         return tuple(self.expr(part) for part in parts)
@@ -220,7 +222,10 @@ class ExprBuilder:
         call = self.expr(base)
         if not isinstance(call, tree.CallExpr):
             raise self.problem(
-                base, "E0114", "`with` follows something that is no call", help="call it first: `f(x)`"
+                base,
+                "E0114",
+                "`with` follows something that is no call",
+                help="call it first: `f(x)`",
             )
         policies = self.args(args)
         for policy in policies:
@@ -260,7 +265,7 @@ class ExprBuilder:
         return tree.ListExpr(span=self.span(part), items=self.exprs(part.children))
 
     def record(self, part: Parsed[Token]) -> tree.RecordExpr:
-        return tree.RecordExpr(span=self.span(part), fields=self.build_all(part.children, tree.Arg))
+        return tree.RecordExpr(span=self.span(part), fields=self.build(part.children, tree.Arg))
 
     def pair(self, part: Parsed[Token]) -> tree.Arg:
         key, value = part.children
@@ -270,7 +275,7 @@ class ExprBuilder:
     def comprehension(self, part: Parsed[Token]) -> tree.Comprehension:
         value, *loops = part.children
         return tree.Comprehension(
-            span=self.span(part), value=self.expr(value), loops=self.build_all(loops, tree.Loop)
+            span=self.span(part), value=self.expr(value), loops=self.build(loops, tree.Loop)
         )
 
     def loop(self, part: Parsed[Token]) -> tree.Loop:
@@ -285,7 +290,7 @@ class ExprBuilder:
     # --- types ---
 
     def type_expr(self, part: Part) -> tree.TypeExpr:
-        return self.build(part, tree.Node)  # type: ignore[return-value]  # the grammar says so
+        return cast(tree.TypeExpr, self.node(part))
 
     def named_type(self, part: Parsed[Token]) -> tree.NamedType:
         name, *rest, args = part.children
@@ -315,7 +320,9 @@ class ExprBuilder:
     def show(self, part: Parsed[Token]) -> tree.Show:
         value, *filters = part.children
         return tree.Show(
-            span=self.span(part), value=self.expr(value), filters=self.build_all(filters, tree.Filter)
+            span=self.span(part),
+            value=self.expr(value),
+            filters=self.build(filters, tree.Filter),
         )
 
     def text_filter(self, part: Parsed[Token]) -> tree.Filter:
@@ -328,11 +335,11 @@ class ExprBuilder:
             span=self.span(part),
             name=None if name is None else str(name),
             type=None if type_ is None else self.type_expr(type_),
-            args=self.build_all(args, tree.Arg),
+            args=self.build(args, tree.Arg),
         )
 
     def gen_unnamed(self, part: Parsed[Token]) -> tree.Gen:
-        args = self.build_all(part.children, tree.Arg)
+        args = self.build(part.children, tree.Arg)
         return tree.Gen(span=self.span(part), name=None, type=None, args=args)
 
 

@@ -16,8 +16,9 @@ import lark
 
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Source, Span
-from parrotc.syntax import errors
+from parrotc.syntax import errors, heads
 from parrotc.syntax.build import TreeBuilder
+from parrotc.syntax.lint import lint
 from parrotc.syntax.problem import Problem
 from parrotc.syntax.scan import Masked, scan
 from parrotc.syntax.tables import BadDedent, parser
@@ -37,22 +38,23 @@ def parse(source: Source) -> tuple[Tree, tuple[Diagnostic, ...]]:
     items: list[Import | Decl] = []
     found: list[Diagnostic] = []
     chunks = cut(source.text)
-    stray = errors.outside(source, chunks[0].start if chunks else len(source.text))
+    stray = heads.outside(source, chunks[0].start if chunks else len(source.text))
     if stray:
         found.append(stray)
-    in_block = False
+    runs_on = False
     for chunk in chunks:
-        if in_block and not errors.is_declaration(source.text, chunk.head):
-            continue  # text of the unclosed block that has been reported
+        if runs_on and not heads.is_declaration(source.text, chunk.head):
+            continue  # part of what has been reported: the text of an unclosed block, say
         try:
             items.append(_item(source, chunk))
-            in_block = False
+            runs_on = False
         except Problem as mistake:
             found.append(mistake.diagnostic)
-            in_block = mistake.diagnostic.code in errors.OPEN_BLOCK
+            runs_on = mistake.diagnostic.code in heads.RUNS_ON
     if not chunks and not found:
-        found.append(errors.nothing_declared(source))
-    return Tree(source=source, items=tuple(items), span=Span(source, 0, len(source.text))), tuple(found)
+        found.append(heads.nothing_declared(source))
+    tree = Tree(source=source, items=tuple(items))
+    return tree, (*found, *lint(tree))
 
 
 _START = re.compile(r"(?:^|(?<=\A\ufeff))(?=[^\W\d]|@)", re.MULTILINE)
@@ -63,7 +65,7 @@ def cut(text: str) -> list[Chunk]:
     heads = [found.start() for found in _START.finditer(text)]
     chunks: list[Chunk] = []
     start = None
-    for head, end in zip(heads, [*heads[1:], len(text)], strict=True):
+    for head, end in zip(heads, [*heads[1:], len(text)], strict=False):
         start = head if start is None else start
         if text[head] != "@" or end == len(text):
             chunks.append(Chunk(start, head, end))
@@ -72,9 +74,9 @@ def cut(text: str) -> list[Chunk]:
 
 
 def _item(source: Source, chunk: Chunk) -> Import | Decl:
-    errors.check_head(source, chunk.head)
+    heads.check_head(source, chunk.start, chunk.head)
     masked = scan(source, chunk.start, chunk.end)
-    errors.check_tabs(masked)
+    heads.check_tabs(masked)
     parsed = _parsed(replace(masked, text=masked.text.rstrip() + "\n"), "item")
     return TreeBuilder(masked, _hole).item(parsed)
 
@@ -82,8 +84,9 @@ def _item(source: Source, chunk: Chunk) -> Import | Decl:
 def _hole(outer: Masked, start: int, end: int) -> Show | Gen:
     """Parse the inside `[start, end)` of a hole; the braces are part of its span."""
     masked = scan(outer.source, start, end, inside=True)
-    errors.check_empty_hole(masked)
-    node = TreeBuilder(masked, _hole).build(_parsed(masked, "hole"), Show | Gen)
+    heads.check_hole(masked)
+    node = TreeBuilder(masked, _hole).node(_parsed(masked, "hole"))
+    assert isinstance(node, Show | Gen)
     return replace(node, span=Span(outer.source, start - 2, end + 2))
 
 

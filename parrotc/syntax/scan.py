@@ -78,7 +78,7 @@ def scan(source: Source, start: int, end: int, *, inside: bool = False) -> Maske
                 out.append(sign)
     out.append(source.text[at:end])
     if brackets:
-        raise _unclosed_bracket(source, brackets[-1])
+        raise _unclosed_bracket(source, brackets[-1], end)
     masked = "".join(out)
     return Masked(source, start, masked.replace("\n", " ") if inside else masked, quoted, inside)
 
@@ -99,9 +99,7 @@ def _bracket(source: Source, here: int, brackets: list[int]) -> None:
             )
         return
     if not brackets:
-        raise problem(
-            source, (here, here + 1), "E0106", f"nothing is open that `{sign}` could close"
-        )
+        raise problem(source, (here, here + 1), "E0106", f"`{sign}` closes nothing")
     opened = brackets.pop()
     if source.text[opened] != _OPENING[sign]:
         raise problem(
@@ -113,15 +111,17 @@ def _bracket(source: Source, here: int, brackets: list[int]) -> None:
         )
 
 
-def _unclosed_bracket(source: Source, at: int) -> Problem:
+def _unclosed_bracket(source: Source, at: int, end: int) -> Problem:
     sign = source.text[at]
     closing = {value: key for key, value in _OPENING.items()}[sign]
+    cut = end < len(source.text) and not source.text[end].isspace()
     return problem(
         source,
         (at, at + 1),
         "E0106",
         f"`{sign}` is never closed",
         label="opened here",
+        note="what begins in the first column is another declaration" if cut else "",
         help=f"add `{closing}` where it ends",
     )
 
@@ -148,8 +148,8 @@ _CONTENT = re.compile(r"^([ \t]*+)[^\s]", re.MULTILINE)
 _CLOSING = re.compile(r'^[ \t]*+("{3,}+)([^\n]*+)', re.MULTILINE)
 
 
-def hole_end(text: str, start: int, end: int) -> int | None:
-    """Where the hole that opens at `start` ends, or None if it does not before `end`."""
+def hole_end(text: str, start: int, end: int, *, one_line: bool) -> int | None:
+    """Where the hole that opens at `start` ends; None if not before `end`, or on its line."""
     depth = 0
     for mark in _IN_HOLE.finditer(text, start + 2, end):
         match mark.group():
@@ -160,6 +160,8 @@ def hole_end(text: str, start: int, end: int) -> int | None:
             case "}" if text.startswith("}}", mark.start()):
                 return mark.end() + 1
             case '"':
+                return None
+            case "\n" if one_line:
                 return None
     return None
 
@@ -190,7 +192,6 @@ def _quoted(source: Source, start: int, end: int, inside: bool) -> Quoted:
 
 def _one_line(source: Source, start: int, raw: bool, end: int, inside: bool) -> int:
     """The end of a one-line text that opens at `start`."""
-    end = _line_end(source, start, end)
     pattern = _RAW_LINE if raw else _LINE_INSIDE if inside else _LINE
     at = start + raw + 1
     while True:
@@ -201,7 +202,7 @@ def _one_line(source: Source, start: int, raw: bool, end: int, inside: bool) -> 
             return at + 1
         if not source.text.startswith("{{", at, end):
             raise _unclosed_text(source, start, end)
-        closed = hole_end(source.text, at, end)
+        closed = hole_end(source.text, at, end, one_line=True)
         if closed is None:
             raise unclosed_hole(source, at)
         at = closed
@@ -217,7 +218,7 @@ def _block(source: Source, start: int, opened: int, fence: int, end: int) -> int
             "E0202",
             "text follows the fence that opens a block",
             label="belongs on the next line",
-            help="start the text on a line of its own, or use one pair of `\"` for a single line",
+            help='start the text on a line of its own, or use one pair of `"` for a single line',
         )
     almost: re.Match[str] | None = None
     for line in _CLOSING.finditer(source.text, line_end, end):
@@ -283,14 +284,14 @@ def left_of_margin(source: Source, at: int, opening: tuple[int, int, str]) -> Pr
 
 
 def _unclosed_text(source: Source, start: int, end: int) -> Problem:
-    stop = start + len(source.text[start:end].rstrip())
+    stop = start + len(source.text[start : _line_end(source, start, end)].rstrip())
     return problem(
         source,
         (start, stop),
         "E0206",
         "this text is not closed on its line",
         label="opened here",
-        note="a text of several lines stands between two lines of `\"\"\"`",
+        note='a text of several lines stands between two lines of `"""`',
     )
 
 

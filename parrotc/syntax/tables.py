@@ -115,12 +115,11 @@ def _load(path: Path) -> lark.Lark | None:
         data, memo = held["data"], _int_keys(held["memo"])
         table = data["parser"]["parser"]
         table["tokens"] = _int_keys(table["tokens"])
-        table["states"] = {
-            int(state): _int_keys(row) for state, row in table["states"].items()
-        }
-        return lark.Lark._load_from_dict(
+        table["states"] = {int(state): _int_keys(row) for state, row in table["states"].items()}
+        loaded: lark.Lark = lark.Lark._load_from_dict(  # type: ignore[no-untyped-call]
             data, memo, postlex=Layout(), propagate_positions=True
         )
+        return loaded
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

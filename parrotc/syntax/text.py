@@ -61,7 +61,7 @@ def _cut(
             pending.append(text)
             continue
         yield from _text_part(source, begin, found.start(), "".join(pending))
-        close = hole_end(source.text, found.start(), end)
+        close = hole_end(source.text, found.start(), end, one_line=False)
         if close is None:
             raise unclosed_hole(source, found.start())
         yield parse_hole(found.end(), close - 2)

@@ -1,0 +1,53 @@
+"""`plan(flow)` in tests: what can be asked of a plan."""
+
+from typing import TYPE_CHECKING
+
+from parrotc.check import embed
+from parrotc.check.arguments import arguments
+from parrotc.check.naming import Place
+from parrotc.check.program import FlowSymbol, PfuncSymbol
+from parrotc.check.report import did_you_mean
+from parrotc.check.rules import BROKEN
+from parrotc.check.session import BrokenSymbol
+from parrotc.ir.types import INT, STR, Field, Record, Type
+from parrotc.syntax import tree
+
+if TYPE_CHECKING:
+    from parrotc.check.exprs import Exprs
+
+_FIGURES = ("calls", "calls_max", "depth", "width", "tokens")
+
+PLAN = Record("plan", tuple(Field(name, INT) for name in _FIGURES))
+PREFIX = Record("prefix", (Field("scope", STR), Field("tokens", INT)))
+
+
+def plan(exprs: "Exprs", node: tree.CallExpr) -> Type:
+    """`plan(flow)`, or `plan(flow, doc=…)` with inputs of the flow."""
+    if exprs.place is not Place.TEST:
+        message = "`plan` stands only in a test"
+        exprs.report.add("E0342", message, node.span, f"this is {exprs.place}")
+        return BROKEN
+    first = node.args[0] if node.args and node.args[0].name is None else None
+    symbol = exprs.meaning(first.value) if first else None
+    if isinstance(symbol, BrokenSymbol):
+        return BROKEN
+    if first is None or not isinstance(symbol, FlowSymbol):
+        exprs.report.add("E0370", "`plan` takes a flow", node.span, help="`plan(name_of_a_flow)`")
+        return BROKEN
+    if len(node.args) > 1:
+        arguments(exprs, symbol, node.args[1:], node)
+    return PLAN
+
+
+def prefix(exprs: "Exprs", node: tree.CallExpr) -> Type:
+    """`plan(flow).prefix("f")`: the longest prefix that calls of a semantic function share."""
+    name = embed.text_argument(exprs, node, "prefix", "a semantic function")
+    if name is None:
+        return BROKEN
+    known = {other for other, decl in exprs.file.declared.items() if isinstance(decl, tree.PfuncDecl)}
+    known |= {n for n, symbol in exprs.file.imported.items() if isinstance(symbol, PfuncSymbol)}
+    if name not in known:
+        message = f"no semantic function is called `{name}`"
+        exprs.report.add("E0370", message, node.args[0].span, help=did_you_mean(name, known))
+        return BROKEN
+    return PREFIX

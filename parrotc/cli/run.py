@@ -1,0 +1,114 @@
+"""`parrotc run`: a flow's result on stdout, its progress on the terminal."""
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from parrotc.cli.arguments import Choices, Place, PlaceType, input_arguments, target_options
+from parrotc.cli.command import Command, format_option
+
+if TYPE_CHECKING:
+    from parrotc.ir.types import Json
+    from parrotc.runtime.errors import RunError
+
+
+@click.command("run", cls=Command)
+@click.argument("program", type=PlaceType(), metavar="FILE[:FLOW]")
+@input_arguments
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, texts too.")
+@target_options
+@click.option("--seed", type=int, help="The seed of sampled generations (default 0).")
+@click.option("--max-new-tokens", type=int, help="Cap every generated text, for a trial run.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Stop the run after this long.")
+@click.option(
+    "--keep",
+    type=click.Path(dir_okay=False),
+    help="If the flow fails, finish the rest and write what there is to this file, as JSON.",
+)
+@click.option(
+    "--native-path",
+    type=click.Path(file_okay=False),
+    help="Look here for the modules of `extern` functions.",
+)
+@click.option("--retarget", is_flag=True, help="Compile a plan again for another model.")
+@click.option("--stats", is_flag=True, help="Print counts and times on stderr at the end.")
+@click.option(
+    "--trace",
+    type=click.Path(dir_okay=False),
+    help="Write every event to this file, as JSON lines.",
+)
+@format_option
+def command(
+    program: Place,
+    inputs: Sequence[tuple[str, str]],
+    choices: Choices,
+    *,
+    as_json: bool,
+    seed: int | None,
+    max_new_tokens: int | None,
+    timeout: float | None,
+    keep: str | None,
+    native_path: str | None,
+    retarget: bool,
+    stats: bool,
+    trace: str | None,
+) -> None:
+    """Run a flow and print its result.
+
+    FILE is a program (.pfn), its IR (.pir) or a compiled plan (.pplan). Texts are given as they
+    are, other values as JSON; NAME=@PATH reads a file, NAME=@- reads stdin.
+
+        parrotc run app.pfn:summarise doc=@report.txt size=800
+    """
+    from parrotc.cli.loading import choose, load_program, read_inputs, settings_for
+    from parrotc.cli.progress import Watch
+    from parrotc.program import LoadedProgram
+    from parrotc.runtime.errors import RunError
+
+    settings = settings_for(
+        choices, seed=seed, max_new_tokens=max_new_tokens, native_path=native_path
+    )
+    loaded = load_program(program.path, choices, settings, anew=retarget)
+    flow = choose("flow", program.name, {flow.name: flow for flow in loaded.plan.flows})
+    table = loaded.plan.type_table
+    values = read_inputs(inputs, {param.name: table[param.type] for param in flow.params})
+    with (
+        Path(trace).open("w", encoding="utf-8") if trace else nullcontext() as log,
+        LoadedProgram(loaded.plan, folder=loaded.folder, settings=settings) as opened,
+        Watch(flow.name, stats=stats, log=log) as watch,
+    ):
+        try:
+            result = getattr(opened, flow.name).plain(
+                values, timeout=timeout, keep=keep is not None, watcher=watch
+            )
+        except RunError as error:
+            if keep:
+                _keep(keep, error)
+            raise
+        except TimeoutError:
+            raise _too_late(timeout) from None
+    _print(result, as_json)
+
+
+def _print(result: "Json", as_json: bool) -> None:
+    if isinstance(result, str) and not as_json:
+        click.echo(result)
+    else:
+        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+
+
+def _keep(path: str, error: "RunError") -> None:
+    """Write what was finished before a flow failed."""
+    kept: dict[str, Any] = {"failed": error.diagnostic.message, "finished": error.finished}
+    Path(path).write_text(json.dumps(kept, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    click.echo(f"what was finished is in {path}", err=True)
+
+
+def _too_late(timeout: float | None) -> Exception:
+    from parrotc.ir.diagnostic import CompileError, Diagnostic
+
+    return CompileError([Diagnostic("E0611", f"the run did not end within {timeout:g} s")])

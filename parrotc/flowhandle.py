@@ -1,0 +1,153 @@
+"""One flow of a loaded program: what a caller calls, awaits or streams."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any
+
+from parrotc.background import Background
+from parrotc.ir.types import STR, Json, Type
+from parrotc.runtime.plan import Flow, Plan
+from parrotc.runtime.results import PythonTypes
+from parrotc.runtime.trace import Trace, Watcher
+from parrotc.runtime.variables import TextSink
+
+Run = Callable[..., Coroutine[Any, Any, Json]]  # of a flow's name and inputs, on the background
+
+
+class FlowHandle:
+    """One flow. Calling it runs it; keywords are its inputs, and `timeout` and `seed`."""
+
+    def __init__(
+        self, plan: Plan, flow: Flow, python: PythonTypes, run: Run, background: Background
+    ) -> None:
+        self._plan = plan
+        self._flow = flow
+        self._python = python
+        self._runner = run
+        self._background = background
+        self.__name__ = flow.name
+
+    @property
+    def _result(self) -> Type:
+        return self._plan.type_table[self._flow.result]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        types, python = self._plan.type_table, self._python
+        params = [
+            inspect.Parameter(
+                param.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=param.default if param.has_default else inspect.Parameter.empty,
+                annotation=python.of(types[param.type]),
+            )
+            for param in self._flow.params
+        ]
+        return inspect.Signature(params, return_annotation=python.of(self._result))
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        types = self._plan.type_table
+        takes = ", ".join(
+            f"{p.name}: {types[p.type]}" + (f" = {p.default!r}" if p.has_default else "")
+            for p in self._flow.params
+        )
+        place = self._plan.span(self._flow.span)
+        origin = f"\n\nThe flow at {place}." if place else ""
+        return f"{self._flow.name}({takes}) -> {self._result}{origin}"
+
+    def __repr__(self) -> str:
+        return f"<flow {self.__doc__.splitlines()[0]}>"
+
+    def __call__(
+        self, *args: Any, timeout: float | None = None, seed: int | None = None, **inputs: Any
+    ) -> Any:
+        """The result, typed. Raises `RunError` when the flow fails, and `TimeoutError`."""
+        work = self._typed(self._bound(args, inputs), seed, timeout)
+        return self._background.result(work)
+
+    async def acall(
+        self, *args: Any, timeout: float | None = None, seed: int | None = None, **inputs: Any
+    ) -> Any:
+        """The same in an `async def`. Cancelling it cancels the run."""
+        work = self._typed(self._bound(args, inputs), seed, timeout)
+        return await asyncio.wrap_future(self._background.start(work))
+
+    async def stream(
+        self, *args: Any, timeout: float | None = None, seed: int | None = None, **inputs: Any
+    ) -> AsyncIterator[Any]:
+        """The text of the result as it is generated; one typed result if it is not such a text."""
+        loop, pieces = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+
+        def tell(piece: str | None) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        work = self._typed(self._bound(args, inputs), seed, timeout, sink=tell)
+        run = self._background.start(work)
+        run.add_done_callback(lambda _: None if loop.is_closed() else tell(None))
+        told = ""
+        try:
+            while (piece := await pieces.get()) is not None:
+                told += piece
+                yield piece
+            result = await asyncio.wrap_future(run)
+            if self._result != STR:
+                yield result
+            elif result != told:
+                yield result.removeprefix(told)
+        finally:
+            run.cancel()
+
+    def plain(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        seed: int | None = None,
+        timeout: float | None = None,
+        keep: bool = False,
+        watcher: Watcher | None = None,
+        sink: TextSink | None = None,
+    ) -> Json:
+        """The result as plain data, for tools. `keep`: see `Executor.run`."""
+        work = self._run(inputs, seed, timeout, keep=keep, watcher=watcher, sink=sink)
+        return self._background.result(work)
+
+    def _bound(self, args: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
+        names = [param.name for param in self._flow.params]
+        if len(args) > len(names):
+            raise TypeError(f"`{self._flow.name}` takes {len(names)} inputs, not {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        for name in given.keys() & inputs.keys():
+            raise TypeError(f"`{self._flow.name}` got two values for `{name}`")
+        return given | inputs
+
+    async def _typed(
+        self,
+        inputs: Mapping[str, Any],
+        seed: int | None,
+        timeout: float | None,
+        sink: TextSink | None = None,
+    ) -> Any:
+        data = await self._run(inputs, seed, timeout, sink=sink)
+        return self._python.build(self._result, data)
+
+    def _run(
+        self,
+        inputs: Mapping[str, Any],
+        seed: int | None,
+        timeout: float | None,
+        *,
+        keep: bool = False,
+        watcher: Watcher | None = None,
+        sink: TextSink | None = None,
+    ) -> Coroutine[Any, Any, Json]:
+        return self._runner(
+            self._flow.name,
+            inputs,
+            seed=seed,
+            timeout=timeout,
+            keep=keep,
+            trace=Trace(watcher),
+            sink=sink,
+        )

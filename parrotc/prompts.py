@@ -1,0 +1,147 @@
+"""The prompts of a flow: what each generation reads, and how much of it others read too.
+
+What `parrotc plan` prints and `parrotc viz` draws. It looks at a module after `lower-calls`, where
+sharing is visible: a context that several ops read from was filled once for all of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parrotc.ir.analyses import Analysis, Count, by_characters
+from parrotc.ir.ops import (
+    Attempt,
+    Call,
+    Fill,
+    Flow,
+    Fold,
+    Free,
+    Generate,
+    Ids,
+    If,
+    Module,
+    Op,
+    Open,
+    Text,
+    Value,
+    blocks,
+    walk,
+)
+from parrotc.ir.symbolic import Symbolic
+from parrotc.passes.target import Target
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One generation of a flow. `contexts` lead from the opened one to the one it continues.
+
+    `fork` is the last of them that others continue too, None if there is none.
+    """
+
+    op: Generate
+    function: str
+    contexts: tuple[Value, ...]
+    fork: Value | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.function}.{self.op.name}" if self.op.name else self.function
+
+
+class Prompts:
+    """The prompts of one flow, and the analysis they come from."""
+
+    def __init__(self, written: Module, optimised: Module, flow: Flow, target: Target) -> None:
+        """`written` is the module at flow level: it knows which function a call is of."""
+        self.flow = flow
+        self.analysis = Analysis(optimised, flow, counter(optimised, target))
+        self._functions = {op.site: op.function for op in calls(written)}
+        self._carried = dict(_carried(flow))
+        self.prompts = tuple(self._prompt(op) for op in walk(flow.body) if isinstance(op, Generate))
+
+    def shared(self, prompt: Prompt) -> Symbolic:
+        """How many tokens of a prompt are read once for this and other generations."""
+        return self.analysis.tokens(prompt.fork) if prompt.fork else Symbolic()
+
+    def constant(self, prompt: Prompt) -> int:
+        """How many tokens of a prompt are known when compiling."""
+        return sum(self._constant(self.analysis.producer(c)) for c in prompt.contexts)
+
+    def read(self) -> Symbolic:
+        """How many tokens the flow fills: each fill as often as it runs, each prefix once."""
+        ops = list(walk(self.flow.body))
+        fills = (op for op in ops if isinstance(op, Fill))
+        total = sum(
+            (self.analysis.times(op) * self.analysis.filled(op) for op in fills), Symbolic()
+        )
+        opened = {op.prefix: op for op in ops if isinstance(op, Open) and op.prefix}
+        return total + sum((self.analysis.tokens(op.result) for op in opened.values()), Symbolic())
+
+    def generated(self) -> Symbolic:
+        """How many tokens it generates at most."""
+        return sum((self.analysis.times(p.op) * p.op.max_tokens for p in self.prompts), Symbolic())
+
+    def is_fork(self, context: Value) -> bool:
+        """Whether several generations continue this context, or one does several times."""
+        maker = self.analysis.producer(context)
+        readers = [op for op in self.analysis.consumers(context) if not isinstance(op, Free)]
+        if maker is None or len(readers) > 1:
+            return len(readers) > 1
+        return any(self.analysis.times(op) != self.analysis.times(maker) for op in readers)
+
+    def _prompt(self, op: Generate) -> Prompt:
+        chain = tuple(reversed(list(self._chain(op.context))))
+        forks = [context for context in chain if self.is_fork(context)]
+        function = self._functions.get(op.site.rpartition("/")[0], op.site)
+        return Prompt(op, function, chain, forks[-1] if forks else None)
+
+    def _chain(self, context: Value | None) -> Iterator[Value]:
+        """A context and those it was made from, newest first."""
+        while context is not None:
+            yield context
+            op = self.analysis.producer(context)
+            match op:
+                case Open():
+                    return
+                case Fold():
+                    context = op.inits[op.results.index(context)]
+                case If():
+                    context = op.then.yields[op.results.index(context)]
+                case Attempt():
+                    context = op.body.yields[op.results.index(context)]
+                case None:
+                    context = self._carried.get(context)
+                case _:
+                    context = getattr(op, "context", None)
+
+    def _constant(self, op: Op | None) -> int:
+        match op:
+            case Open():
+                return int(self.analysis.tokens(op.result).constant or 0)
+            case Fill():
+                fixed = tuple(part for part in op.parts if isinstance(part, Ids | Text))
+                known = Fill(results=op.results, context=op.context, parts=fixed)
+                return int(self.analysis.filled(known).constant or 0)
+        return 0
+
+
+def calls(module: Module) -> Iterator[Call]:
+    for flow in module.flows:
+        yield from (op for op in walk(flow.body) if isinstance(op, Call))
+
+
+def counter(module: Module, target: Target) -> Count:
+    """How texts are counted: with the tokenizer of the module's first model that has one."""
+    for model in module.models:
+        known = target.models.get(model.name)
+        if known is not None and known.tokenizer is not None:
+            tokenizer = known.tokenizer
+            return lambda text: len(tokenizer.encode(text))
+    return by_characters
+
+
+def _carried(flow: Flow) -> Iterator[tuple[Value, Value]]:
+    """For each parameter that a fold carries: what it is at first."""
+    for op in walk(flow.body):
+        if isinstance(op, Fold):
+            (body,) = blocks(op)
+            yield from zip(body.params[2:], op.inits, strict=True)

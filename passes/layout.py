@@ -1,0 +1,191 @@
+"""How a template's text is laid out along the chains of a flow, if it can be.
+
+`Layout.texts` says what stands before each message, `Layout.trims` which fills are at a trimmed
+edge of a content, `Layout.late` which chains must be rendered when they run, and why.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from parrotc.ir.diagnostic import CompileError, Diagnostic
+from parrotc.ir.ops import (
+    Block,
+    End,
+    Fill,
+    Generate,
+    Message,
+    Op,
+    Open,
+    Text,
+    Value,
+    operands,
+    walk,
+)
+from parrotc.passes.chains import origins
+from parrotc.passes.paths import Gen, Path, Trace, trace
+from parrotc.passes.target import Target
+from parrotc.passes.template import Templates
+from parrotc.passes.trim import is_solid
+
+Sides = tuple[bool, bool]  # trimmed at the left, at the right
+
+
+@dataclass(slots=True)
+class Layout:
+    texts: dict[Value, str] = field(default_factory=dict)  # by what `context.message` assigned
+    trims: dict[Value, Sides] = field(default_factory=dict)  # by what `context.fill` assigned
+    late: dict[Value, str] = field(default_factory=dict)  # opened context → why
+    spoken: set[Value] = field(default_factory=set)  # opened contexts that messages follow
+
+
+class Planner:
+    """Lays out one flow."""
+
+    def __init__(self, body: Block, target: Target, templates: dict[str, Templates]) -> None:
+        self._target = target
+        self._templates = templates
+        self._origins = origins(body)
+        self._trace: Trace = trace(body)
+        self._readers: dict[Value, list[Op]] = defaultdict(list)
+        self._producers: dict[Value, Op] = {}
+        for op in walk(body):
+            for value in operands(op):
+                self._readers[value].append(op)
+            for value in op.results:
+                self._producers[value] = op
+        self._texts: dict[Value, set[str]] = defaultdict(set)
+        self._sides: dict[Value, set[Sides]] = defaultdict(set)
+        self._answers: set[Value] = set()  # messages that hold a generation
+        self.layout = Layout()
+
+    def plan(self) -> Layout:
+        for gen in self._trace.gens.values():
+            self._gen(gen)
+        for value, message in self._trace.messages.items():
+            opened = self.opened(value)
+            if opened not in self.layout.late and value in self._texts:
+                self._message(value, message, opened)
+        return self.layout
+
+    def opened(self, context: Value) -> Value:
+        return self._origins[context.name].result
+
+    def _gen(self, gen: Gen) -> None:
+        """What the template wants before each message on the way to a generation."""
+        opened = self._origins[gen.op.context.name]
+        model = self._target.models.get(opened.model)
+        if model is None or model.tokenizer is None:
+            return
+        if gen.paths is None:
+            self.layout.late[opened.result] = "messages come in too many different orders"
+            return
+        if gen.paths == {()}:
+            return  # a raw completion
+        self.layout.spoken.add(opened.result)
+        refusals: list[ValueError] = []
+        for path in gen.paths:
+            try:
+                self._path(path, opened)
+            except ValueError as refusal:
+                refusals.append(refusal)
+        if len(refusals) == len(gen.paths):
+            raise self._refused(gen.op, opened, str(refusals[0]))
+
+    def _path(self, path: Path, opened: Open) -> None:
+        roles = tuple(self._trace.messages[message].role for message in path[:-1])
+        templates = self._templates.get(opened.model)
+        if templates is None:
+            raise ValueError("it has no chat template")
+        rendering = templates.before_answer(roles)
+        if rendering is None:
+            order = ", ".join(roles)
+            why = f"the template does not write {order} one after the other as they are"
+            self.layout.late[opened.result] = why
+            return
+        for message, text in zip(path, rendering.texts, strict=True):
+            self._texts[message].add(text)
+        for message, sides in zip(path[:-1], rendering.trims, strict=True):
+            self._sides[message].add(sides)
+        self._answers.add(path[-1])
+
+    def _refused(self, op: Generate, opened: Open, why: str) -> CompileError:
+        message = f"the chat template of model `{opened.model}` refuses these messages: {why}"
+        return CompileError([Diagnostic("E0405", message, op.span, "answers them")])
+
+    def _message(self, value: Value, message: Message, opened: Value) -> None:
+        """One text before the message, and a way to trim its content; or the chain is late."""
+        if len(self._texts[value]) > 1 or len(self._sides[value]) > 1:
+            self.layout.late[opened] = (
+                f"what the template writes around a message of role {message.role} depends on "
+                "the messages around it"
+            )
+            return
+        (self.layout.texts[value],) = self._texts[value]
+        sides = next(iter(self._sides[value]), (False, False))
+        if any(sides) and not self._trim(value, sides):
+            self.layout.late[opened] = (
+                f"the template trims messages of role {message.role}, and where this one begins "
+                "or ends is known only when it runs"
+            )
+
+    def _trim(self, value: Value, sides: Sides) -> bool:
+        """Note which fills are to be trimmed; False if an edge is not one fill's."""
+        first = self._only(self._readers[value])
+        ends = list(self._ends(value))
+        if isinstance(first, End):
+            return True
+        if isinstance(first, Fill) and value not in self._answers:
+            if isinstance(self._only(self._readers[first.result]), End):
+                self.layout.trims[first.result] = sides
+                return True
+        left, right = sides
+        if left and not self._solid_left(first, value):
+            return False
+        return not right or all(self._solid_right(end, value) for end in ends)
+
+    def _only(self, ops: list[Op]) -> Op | None:
+        return ops[0] if len(ops) == 1 else None
+
+    def _ends(self, value: Value) -> Iterator[End]:
+        """The ends of a message, followed along its chain."""
+        waiting, seen = [value], {value}
+        while waiting:
+            for op in self._readers[waiting.pop()]:
+                if isinstance(op, End):
+                    yield op
+                    continue
+                for result in op.results:
+                    if result.name in self._origins and result not in seen:
+                        seen.add(result)
+                        waiting.append(result)
+
+    def _solid_left(self, first: Op | None, value: Value) -> bool:
+        """Whether the content starts with what has nothing to trim, or can be trimmed now."""
+        match first:
+            case Generate():
+                return True
+            case Fill(parts=(Text() as text, *_)) if is_solid(text):
+                if not text.text[0].isspace():
+                    return True
+                if value not in self._answers:
+                    self._also(first.result, (True, False))
+                    return True
+        return False
+
+    def _solid_right(self, end: End, value: Value) -> bool:
+        last = self._producers.get(end.context)
+        match last:
+            case Generate():
+                return True
+            case Fill(parts=(*_, Text() as text)) if is_solid(text):
+                if not text.text[-1].isspace():
+                    return True
+                if value not in self._answers and self._only(self._readers[last.result]) is end:
+                    self._also(last.result, (False, True))
+                    return True
+        return False
+
+    def _also(self, fill: Value, sides: Sides) -> None:
+        before = self.layout.trims.get(fill, (False, False))
+        self.layout.trims[fill] = (before[0] or sides[0], before[1] or sides[1])

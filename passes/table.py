@@ -1,0 +1,122 @@
+"""The only place where passes are known: what they are called, and in which order they run.
+
+    run(module, target, PIPELINES["O1"])
+
+Level O0 makes a program runnable and nothing else; O1 shares, merges, moves and annotates, with
+every generation seeing exactly the tokens it sees at O0.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parrotc.ir.diagnostic import CompileError
+from parrotc.ir.ops import Module
+from parrotc.ir.printer import print_module
+from parrotc.ir.verify import InvalidIR, verify
+from parrotc.passes.apply_template import apply_template
+from parrotc.passes.cse import cse
+from parrotc.passes.dce import dce
+from parrotc.passes.effects import effects
+from parrotc.passes.fold_constants import fold_constants
+from parrotc.passes.hoist import hoist
+from parrotc.passes.lower_calls import lower_calls
+from parrotc.passes.remark import Remarks
+from parrotc.passes.target import Target
+from parrotc.passes.tokenize import tokenize
+
+Pass = Callable[[Module, Target, Remarks], Module]
+Observer = Callable[[str, Module], None]  # the pass that has just run, and what it gave
+
+
+@dataclass(frozen=True, slots=True)
+class PassInfo:
+    """One row: the pass, and the first line of its story."""
+
+    run: Pass
+    summary: str
+
+
+def _row(run: Pass) -> PassInfo:
+    story = __import__("sys").modules[run.__module__].__doc__ or ""
+    return PassInfo(run, story.partition("\n")[0])
+
+
+PASSES: dict[str, PassInfo] = {
+    "effects": _row(effects),
+    "fold-constants": _row(fold_constants),
+    "lower-calls": _row(lower_calls),
+    "apply-template": _row(apply_template),
+    "tokenize": _row(tokenize),
+    "dce": _row(dce),
+    "cse": _row(cse),
+    "hoist": _row(hoist),
+}  # fmt: skip
+
+PIPELINES: dict[str, tuple[str, ...]] = {
+    "O0": ("effects", "lower-calls", "apply-template", "tokenize"),
+    "O1": (
+        "effects", "fold-constants", "lower-calls", "apply-template", "tokenize", "dce", "cse",
+        "hoist",
+    ),
+}  # fmt: skip
+
+
+def with_pass(name: str) -> tuple[str, ...]:
+    """O0 and one more pass, at the place that it has in O1."""
+    return tuple(one for one in PIPELINES["O1"] if one == name or one in PIPELINES["O0"])
+
+
+def run(
+    module: Module,
+    target: Target,
+    names: Sequence[str],
+    *,
+    verify_each: bool = True,
+    after: Observer | None = None,
+    remarks: Remarks | None = None,
+    times: list[tuple[str, float]] | None = None,
+    crash_folder: Path | None = None,
+) -> Module:
+    """Run the named passes in order, verify after each, and tell `after` what each one gave.
+
+    `remarks` gets what the passes remark, `times` the seconds of each. If a pass raises or gives a
+    broken module, the module before it is written to `crash_folder`, with the command that replays
+    it on the first line. Raises `KeyError` for an unknown name, `InvalidIR`, naming the pass, for
+    a broken module, and `CompileError` for a mistake that only a pass can see.
+    """
+    rows = [(name, PASSES[name]) for name in names]
+    found: Remarks = [] if remarks is None else remarks
+    if verify_each:
+        verify(module)
+    for name, row in rows:
+        before, start = module, time.perf_counter()
+        try:
+            module = row.run(module, target, found)
+            if verify_each:
+                verify(module)
+        except CompileError:
+            raise
+        except Exception as error:
+            error.add_note(f"in pass `{name}` of {', '.join(names)}")
+            if crash_folder is not None:
+                error.add_note(f"replay: {write_reproducer(before, name, crash_folder)}")
+            raise
+        if times is not None:
+            times.append((name, time.perf_counter() - start))
+        if after is not None:
+            after(name, module)
+    return module
+
+
+def write_reproducer(module: Module, name: str, folder: Path) -> str:
+    """Write the module that a pass failed on; the command that runs the pass on it again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{module.name}-{name}.pir"
+    command = f"parrotc opt {path} --pass {name}"
+    path.write_text(f"// {command}\n{print_module(module)}", "utf-8")
+    return command
+
+
+__all__ = ["PASSES", "PIPELINES", "InvalidIR", "PassInfo", "run", "with_pass"]

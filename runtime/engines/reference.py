@@ -1,0 +1,172 @@
+"""The reference engine: a model whose next token is a hash of the exact tokens before it.
+
+It reads every token back through its own tree of contexts, as attention would, so a wrong parent,
+a lost token or a context freed too early shows up as another text. What it says is `ir/hashvalue`,
+the same as the meaning of programs says: both must agree to the id. Instant, and without torch.
+
+    engine = ReferenceEngine(latency=0.01, fault=lambda request: rng.random() < 0.1)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from parrotc.ir.hashvalue import Drawn, value_ids
+from parrotc.ir.tokenhash import extend, start
+from parrotc.runtime.engines.protocol import (
+    Constraint,
+    ContextId,
+    EngineError,
+    EngineInfo,
+    FillRequest,
+    Finished,
+    GenerateRequest,
+    Piece,
+)
+from parrotc.runtime.tokenizer import ByteTokenizer, Tokenizer
+
+Fault = Callable[[FillRequest | GenerateRequest], bool]
+
+_PIECE = 4  # characters
+
+
+@dataclass(slots=True)
+class _Context:
+    """Its own tokens after its parent's. `holders`: the caller, and every child."""
+
+    parent: "_Context | None"
+    ids: tuple[int, ...]
+    length: int
+    holders: int = 1
+
+
+class ReferenceEngine:
+    """Implements `Engine`. `latency` is waited before every piece of work, in seconds; a request
+    for which `fault` says so fails with the code `internal`."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer | ByteTokenizer | None = None,
+        *,
+        latency: float = 0.0,
+        fault: Fault | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer or ByteTokenizer()
+        self._latency = latency
+        self._fault = fault
+        self._contexts: dict[ContextId, _Context] = {}
+        self._running = self._cached = self._filled = self._generated = 0
+
+    async def fill(self, requests: Sequence[FillRequest]) -> None:
+        await self._work(*requests)
+        made: dict[ContextId, _Context] = {}
+        for request in requests:  # all are checked before any is kept
+            if request.context in self._contexts or request.context in made:
+                raise EngineError("internal", f"context {request.context} exists already")
+            parent = made.get(request.parent) if request.parent is not None else None
+            if request.parent is not None and parent is None:
+                parent = self._get(request.parent)
+            made[request.context] = self._grown(parent, request.ids)
+        for context, node in made.items():
+            self._keep(context, node)
+            self._filled += len(node.ids)
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
+        self._running += 1
+        try:
+            await self._work(request)
+            parent = self._get(request.parent)
+            drawn = self._draw(parent, request)
+            for at in range(0, len(drawn.text), _PIECE):
+                yield Piece(drawn.text[at : at + _PIECE])
+                await asyncio.sleep(0)
+            self._keep(request.context, self._grown(parent, drawn.ids[: drawn.kept]))
+            self._generated += len(drawn.ids)
+            yield Finished(
+                drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores
+            )
+        finally:
+            self._running -= 1
+
+    async def free(self, contexts: Sequence[ContextId]) -> None:
+        for context in contexts:
+            node: _Context | None = self._get(context)
+            del self._contexts[context]
+            while node is not None:
+                node.holders -= 1
+                if node.holders:
+                    break
+                self._cached -= len(node.ids)
+                node = node.parent
+
+    async def ping(self) -> EngineInfo:
+        return EngineInfo(
+            engine="reference",
+            model="hash",
+            fingerprint=self.tokenizer.fingerprint,
+            context_length=self.tokenizer.context_length,
+            running=self._running,
+            contexts=len(self._contexts),
+            cached_tokens=self._cached,
+            filled_tokens=self._filled,
+            generated_tokens=self._generated,
+        )
+
+    async def close(self) -> None:
+        self._contexts.clear()
+        self._cached = 0
+
+    async def _work(self, *requests: FillRequest | GenerateRequest) -> None:
+        await asyncio.sleep(self._latency)
+        if self._fault is not None and any(self._fault(request) for request in requests):
+            raise EngineError("internal", "a fault was asked for")
+
+    def _draw(self, parent: _Context, request: GenerateRequest) -> Drawn:
+        sampling, wanted = request.sampling, request.constraint or Constraint()
+        key = sampling.key if sampling.temperature > 0 else 0
+        try:
+            return value_ids(
+                _state(parent, key),
+                self.tokenizer,
+                max_tokens=sampling.max_tokens,
+                stop=sampling.stop,
+                choices=wanted.choices,
+                regex=wanted.regex,
+                json_schema=wanted.json_schema,
+                scored=wanted.scored,
+            )
+        except ValueError as error:
+            raise EngineError("constraint", str(error)) from None
+
+    def _get(self, context: ContextId) -> _Context:
+        try:
+            return self._contexts[context]
+        except KeyError:
+            raise EngineError("unknown_context", f"there is no context {context}") from None
+
+    def _grown(self, parent: _Context | None, ids: tuple[int, ...]) -> _Context:
+        length = (parent.length if parent else 0) + len(ids)
+        if length > self.tokenizer.context_length:
+            raise EngineError(
+                "context_length",
+                f"{length:,} tokens are more than the model's {self.tokenizer.context_length:,}",
+            )
+        return _Context(parent, ids, length)
+
+    def _keep(self, context: ContextId, node: _Context) -> None:
+        if node.parent is not None:
+            node.parent.holders += 1
+        self._contexts[context] = node
+        self._cached += len(node.ids)
+
+
+def _state(context: _Context | None, key: int) -> int:
+    """The hash of every token from the root to `context`."""
+    runs: list[tuple[int, ...]] = []
+    while context is not None:
+        runs.append(context.ids)
+        context = context.parent
+    state = start(key)
+    for ids in reversed(runs):
+        state = extend(state, ids)
+    return state
