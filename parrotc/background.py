@@ -14,10 +14,15 @@ class Background:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_stopped = False
         self._lock = threading.Lock()
 
     def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run `work` on the loop. Raises `RuntimeError` after `stop`."""
         with self._lock:
+            if self._is_stopped:
+                work.close()
+                raise RuntimeError("the program is closed")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 run = self._loop.run_forever
@@ -35,7 +40,7 @@ class Background:
     def stop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Cancel what runs, run `last`, and end the loop. A second time does nothing."""
         with self._lock:
-            loop, self._loop = self._loop, None
+            loop, self._loop, self._is_stopped = self._loop, None, True
         if loop is None:
             return
 

@@ -50,6 +50,7 @@ class LoadedProgram:
             for flow in plan.flows
         }
         self._opening: asyncio.Future[Executor] | None = None
+        self._executing: Executor | None = None
         self._engines: dict[tuple[str, str], Engine] = {}
 
     def __getattr__(self, name: str) -> "FlowHandle":
@@ -104,8 +105,12 @@ class LoadedProgram:
     ) -> Json:
         executor = await self._executor()
         seed = self._settings.seed if seed is None else seed
-        async with asyncio.timeout(timeout):
-            return await executor.run(flow, inputs, seed=seed, keep=keep, trace=trace, sink=sink)
+        run = executor.run(flow, inputs, seed=seed, keep=keep, trace=trace, sink=sink)
+        try:
+            async with asyncio.timeout(timeout):
+                return await run
+        except TimeoutError:
+            raise TimeoutError(f"`{flow}` has no result after {timeout:g} s") from None
 
     async def _executor(self) -> Executor:
         """The executor, opened by the first call; others wait for it."""
@@ -120,8 +125,10 @@ class LoadedProgram:
 
     async def _open(self) -> Executor:
         engines = {model.name: await self._engine(model) for model in self.plan.models}
-        natives = Natives(self._native_folders(), standard_function, workers=self._settings.native_workers)
-        return Executor(
+        natives = Natives(
+            self._native_folders(), standard_function, workers=self._settings.native_workers
+        )
+        self._executing = Executor(
             self.plan,
             engines,
             natives,
@@ -129,6 +136,7 @@ class LoadedProgram:
             width=self._settings.width,
             max_new_tokens=self._settings.max_new_tokens or None,
         )
+        return self._executing
 
     async def _engine(self, model: Model) -> Engine:
         """The engine of a model; models of one kind and target share it."""
@@ -142,8 +150,8 @@ class LoadedProgram:
         return engine
 
     async def _close(self) -> None:
-        if self._opening is not None and self._opening.done() and not self._opening.exception():
-            await self._opening.result().close()
+        if self._executing is not None:
+            await self._executing.close()
         for engine in self._engines.values():
             await engine.close()
 

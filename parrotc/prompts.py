@@ -80,9 +80,21 @@ class Prompts:
         """How many tokens it generates at most."""
         return sum((self.analysis.times(p.op) * p.op.max_tokens for p in self.prompts), Symbolic())
 
+    def prefix_text(self, name: str | None) -> str:
+        """The whole text of a prefix of the module."""
+        prefixes = {prefix.name: prefix for prefix in self.analysis.module.prefixes}
+        text = ""
+        while name is not None:
+            text, name = prefixes[name].text + text, prefixes[name].parent
+        return text
+
     def is_fork(self, context: Value) -> bool:
         """Whether several generations continue this context, or one does several times."""
         maker = self.analysis.producer(context)
+        if not self.analysis.tokens(context).terms:
+            return False  # nothing was read yet, so nothing is shared
+        if isinstance(maker, Open):
+            return True  # a prefix of the module: for every call of every flow that opens it
         readers = [op for op in self.analysis.consumers(context) if not isinstance(op, Free)]
         if maker is None or len(readers) > 1:
             return len(readers) > 1

@@ -11,11 +11,31 @@ from itertools import zip_longest
 from parrotc.driver import Compilation
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.ops import Flow
-from parrotc.ir.symbolic import Most, Symbolic, lift
+from parrotc.ir.symbolic import Most, Symbolic
 from parrotc.ir.types import Json
 from parrotc.passes.table import PIPELINES, run
 from parrotc.prompts import Prompt, Prompts, counter
-from parrotc.sizes import Functions, sizes
+from parrotc.sizes import Functions, Sizes, sizes
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A count: as far as it is known, and at most."""
+
+    exact: Symbolic | Most
+    limit: Symbolic | Most
+
+    def __str__(self) -> str:
+        """For people: thousands apart, means and limits marked as such, else the polynomial."""
+        if self.exact.constant is not None:
+            return _number(self.exact.constant)
+        if self.limit.constant is not None:
+            return f"≤ {_number(self.limit.constant)}"
+        return str(self.exact)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"≈ {value:,.0f}"
 
 
 @dataclass(frozen=True)
@@ -23,30 +43,33 @@ class CallRow:
     """One place that generates. Token figures are of one run of it."""
 
     title: str
-    place: str
-    times: Symbolic
+    line: int | None
+    times: Figure
     constant: int
-    varying: Symbolic
-    shared: Symbolic
+    prompt: Figure
+    shared: Figure
     limit: int
     criteria: str
-    group: str
-    depth: str
+    group: Json
+    depth: Json
 
 
 @dataclass(frozen=True)
 class Report:
-    """A flow's figures. `as_written` is what it would read without sharing."""
+    """A flow's figures, in tokens: `as_written` is what it would read without sharing, `total` what
+    it reads and generates."""
 
     flow: str
     place: str
     rows: tuple[CallRow, ...]
-    calls: Symbolic
-    depth: Most
-    width: Most
-    read: Symbolic
-    as_written: Symbolic
-    generated: Symbolic
+    calls: Figure
+    depth: Figure
+    width: Figure
+    read: Figure
+    as_written: Figure
+    saved: Figure
+    generated: Figure
+    total: Figure
     remarks: tuple[str, ...]
 
 
@@ -58,49 +81,44 @@ def report(
     prompts = Prompts(compilation.module, compilation.optimised, optimised, compilation.target)
     plain = run(compilation.module, compilation.target, PIPELINES["O0"], verify_each=False)
     written = next(flow for flow in plain.flows if flow.name == name)
-    known = sizes(
-        plain,
-        written,
-        compilation.target,
-        args,
-        counter(plain, compilation.target),
-        functions,
-    )
+    count = counter(plain, compilation.target)
+    given = sizes(plain, written, compilation.target, args, count, functions)
     before = Prompts(compilation.module, plain, written, compilation.target)
-    analysis = prompts.analysis
     return Report(
         flow=name,
         place=str(optimised.span or ""),
-        rows=tuple(_row(prompts, prompt, known) for prompt in prompts.prompts),
-        calls=analysis.calls.at(known),
-        depth=analysis.depth.at(known),
-        width=analysis.width.at(known),
-        read=prompts.read().at(known),
-        as_written=before.read().at(known),
-        generated=prompts.generated().at(known),
+        rows=tuple(_row(prompts, prompt, given) for prompt in prompts.prompts),
+        calls=_figure(prompts.analysis.calls, given),
+        depth=_figure(prompts.analysis.depth, given),
+        width=_figure(prompts.analysis.width, given),
+        read=_figure(prompts.read(), given),
+        as_written=_figure(before.read(), given),
+        saved=_figure(before.read() - prompts.read(), given),
+        generated=_figure(prompts.generated(), given),
+        total=_figure(prompts.read() + prompts.generated(), given),
         remarks=tuple(map(str, compilation.remarks)),
     )
 
 
-def _row(prompts: Prompts, prompt: Prompt, known: Mapping[str, float]) -> CallRow:
-    op, constant = prompt.op, prompts.constant(prompt)
-    line = op.span.position()[0] if op.span else None
+def _figure(count: Symbolic | Most, given: Sizes) -> Figure:
+    exact = count.at(given.known)
+    return Figure(exact, exact.at(given.limits))
+
+
+def _row(prompts: Prompts, prompt: Prompt, given: Sizes) -> CallRow:
+    op = prompt.op
     return CallRow(
         title=prompt.title,
-        place=str(line or ""),
-        times=prompts.analysis.times(op).at(known),
-        constant=constant,
-        varying=(prompts.analysis.tokens(op.context) - constant).at(known),
-        shared=prompts.shared(prompt).at(known),
+        line=op.span.position()[0] if op.span else None,
+        times=_figure(prompts.analysis.times(op), given),
+        constant=prompts.constant(prompt),
+        prompt=_figure(prompts.analysis.tokens(op.context), given),
+        shared=_figure(prompts.shared(prompt), given),
         limit=op.max_tokens,
         criteria=str(op.note("criteria") or ""),
-        group=_text(op.note("group")),
-        depth=_text(op.note("depth")),
+        group=op.note("group"),
+        depth=op.note("depth"),
     )
-
-
-def _text(note: Json) -> str:
-    return "" if note is None else str(note)
 
 
 # --- gates ---
@@ -109,8 +127,8 @@ def _text(note: Json) -> str:
 def gates(found: Report, flow: Flow, limits: Mapping[str, int | None]) -> list[Diagnostic]:
     """What exceeds its limit, or may. `limits` has `calls`, `tokens` and `depth`."""
     figures = {
-        "calls": Most((found.calls,)),
-        "tokens": Most((found.read + found.generated,)),
+        "calls": found.calls,
+        "tokens": found.total,
         "depth": found.depth,
     }
     checks = (_gate(name, figures[name], limit, flow) for name, limit in limits.items() if limit)
@@ -120,14 +138,14 @@ def gates(found: Report, flow: Flow, limits: Mapping[str, int | None]) -> list[D
 _CODES = {"calls": "E0501", "tokens": "E0502", "depth": "E0503"}
 
 
-def _gate(name: str, figure: Most, limit: int, flow: Flow) -> Diagnostic | None:
-    value = figure.constant
+def _gate(name: str, figure: Figure, limit: int, flow: Flow) -> Diagnostic | None:
+    value = figure.limit.constant
     if value is None:
         return Diagnostic(
             "E0504",
             f"whether the flow stays within {limit:,} {name} depends on its inputs",
             flow.span,
-            notes=(f"{name}: {figure}",),
+            notes=(f"{name}: {figure.exact}",),
             help="give the inputs, as in NAME=VALUE or NAME=@FILE",
         )
     if value <= limit:
@@ -146,11 +164,12 @@ def as_text(found: Report) -> str:
     used = [n for n, _ in enumerate(head) if n < 6 or any(row[n] for row in rows)]
     table = [[row[n] for n in used] for row in [head, *rows]]
     totals = [
-        ["calls", _most(found.calls)],
+        ["calls", str(found.calls)],
         ["depth", str(found.depth)],
         ["width", str(found.width)],
-        ["tokens read", f"{_most(found.read)}{_saving(found)}"],
-        ["generated", f"at most {_most(found.generated)}"],
+        ["tokens read", str(found.read)],
+        *_saving(found),
+        ["generated", f"at most {found.generated}"],
     ]
     parts = [f"flow {found.flow}  ({found.place})", aligned(table), aligned(totals)]
     if found.remarks:
@@ -159,35 +178,19 @@ def as_text(found: Report) -> str:
 
 
 def _cells(row: CallRow) -> list[str]:
-    prompt = lift(row.constant) + row.varying
-    return [
-        row.title,
-        row.place,
-        _most(row.times),
-        _most(prompt),
-        _most(row.shared) if row.shared.terms else "–",
-        f"≤ {row.limit:,}",
-        row.criteria,
-        row.group,
-        row.depth,
-    ]
+    shared = "–" if row.shared.exact == Symbolic() else str(row.shared)
+    notes = ("" if note is None else str(note) for note in (row.criteria, row.group, row.depth))
+    limit = f"≤ {row.limit:,}"
+    return [row.title, str(row.line or ""), str(row.times), str(row.prompt), shared, limit, *notes]
 
 
-def _saving(found: Report) -> str:
-    saved, whole = (found.as_written - found.read).constant, found.as_written.constant
-    if saved is not None and whole:
-        return f"  (as written {_most(found.as_written)}: sharing saves {saved / whole:.0%})"
-    if found.as_written == found.read:
-        return ""
-    return f"  (as written {_most(found.as_written)})"
-
-
-def _most(figure: Symbolic) -> str:
-    """A polynomial for people: round numbers, thousands apart, an estimate marked as one."""
-    value = figure.constant
-    if value is None:
-        return str(figure)
-    return f"{value:,.0f}" if abs(value - round(value)) < 1e-6 else f"{value:,.1f}"
+def _saving(found: Report) -> list[list[str]]:
+    """What the flow would read as written; in percent, where both are known."""
+    saved, whole = found.saved.limit.constant, found.as_written.limit.constant
+    if saved == 0:
+        return []
+    share = f": sharing saves {saved / whole:.0%}" if saved is not None and whole else ""
+    return [["as written", f"{found.as_written}{share}"]]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -34,7 +34,7 @@ class Settings:
     engine: str = ""  # runs every model of a program instead: embedded, reference
     level: str = "O1"  # how much is optimised: O0, O1
     seed: int = 0  # of sampled generations
-    width: int = 128  # iterations of one map that run at the same time
+    width: int = 128  # iterations of a map, and generations of an engine, at the same time
     max_new_tokens: int = 0  # caps every generated text, for a trial run
     native_path: str = ""  # a folder searched for `extern` modules before the program's own
     native_workers: int = 8  # processes for `extern` functions

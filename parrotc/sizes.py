@@ -5,6 +5,7 @@ needs no model and no function of the user's is computed here, and the sizes bec
 a loop sees in turn is counted with its mean, so sums over the loop are exact.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from parrotc.ir.ops import (
     Effect,
     Flow,
     Fold,
+    Generate,
     If,
     Map,
     Module,
@@ -28,11 +30,32 @@ from parrotc.ir.ops import (
     Value,
 )
 from parrotc.ir.scalar import ScalarError, apply
-from parrotc.ir.types import Json
+from parrotc.ir.types import Json, ListOf
 from parrotc.passes.target import Target
 
 Functions = Callable[[str], Callable[..., Any] | None]  # of the standard library, by target
 _UNKNOWN: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of values by name: a list's items, a text's tokens, a number itself.
+
+    `known` are exact. `limits` are of texts that are generated: no longer than this.
+    """
+
+    known: Mapping[str, float]
+    limits: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Generated:
+    """A value that a model gives, in at most so many tokens."""
+
+    tokens: int
+
+
+_SHORTER = ("show", "str", "get", "strip", "trim")  # no longer than what they are given
 
 
 def sizes(
@@ -42,19 +65,18 @@ def sizes(
     args: Mapping[str, Json],
     count: Count,
     functions: Functions,
-) -> dict[str, float]:
-    """The size of every value that `args` decide, by name: a list's items, a text's tokens, a
-    number itself. Inputs that are not given have their defaults, if they have any."""
-    known: dict[str, Any] = {}
+) -> Sizes:
+    """What `args` decide. Inputs that are not given have their defaults, if they have any."""
+    given: dict[str, Any] = {}
     for param in flow.params:
         name = param.value.name
         if name in args or param.has_default:
-            known[name] = args.get(name, param.default)
+            given[name] = args.get(name, param.default)
     seen = _Seen(module, target, functions, count)
-    for name, value in known.items():
+    for name, value in given.items():
         seen.note(name, value)
-    seen.block(flow.body, known)
-    return {name: fmean(values) for name, values in seen.found.items()}
+    seen.block(flow.body, given)
+    return Sizes(*({n: fmean(v) for n, v in one.items()} for one in (seen.known, seen.limits)))
 
 
 @dataclass(slots=True)
@@ -65,18 +87,21 @@ class _Seen:
     target: Target
     functions: Functions
     count: Count
-    found: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    known: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    limits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def note(self, name: str, value: Json) -> None:
+    def note(self, name: str, value: Any) -> None:
         match value:
+            case _Generated():
+                self.limits[name].append(value.tokens)
             case bool() | None:
                 return
             case int() | float():
-                self.found[name].append(value)
+                self.known[name].append(value)
             case str():
-                self.found[name].append(self.count(value))
+                self.known[name].append(self.count(value))
             case list():
-                self.found[name].append(len(value))
+                self.known[name].append(len(value))
 
     def block(self, block: Block, known: dict[str, Any]) -> list[Any]:
         """Compute a block, adding to `known`; what it yields, with `_UNKNOWN` for the rest."""
@@ -91,11 +116,14 @@ class _Seen:
     def op(self, op: Op, known: dict[str, Any]) -> Sequence[Any]:
         match op:
             case Const():
-                return [_loads(op.json)]
+                return [json.loads(op.json)]
             case Apply():
                 return [self.apply(op, known)]
             case Native():
                 return [self.native(op, known)]
+            case Generate():
+                listed = isinstance(op.results[1].type, ListOf)  # its size is its length
+                return [_UNKNOWN, _UNKNOWN if listed else _Generated(op.max_tokens)]
             case Map():
                 return self.map(op, known)
             case Fold():
@@ -109,7 +137,9 @@ class _Seen:
     def apply(self, op: Apply, known: dict[str, Any]) -> Any:
         args = _values(op.args, known)
         if args is None:
-            return _UNKNOWN
+            given = [known.get(arg.name, _UNKNOWN) for arg in op.args]
+            same = op.function in _SHORTER and isinstance(given[0], _Generated)
+            return given[0] if same else _UNKNOWN
         tokenizers = {n: m.tokenizer for n, m in self.target.models.items() if m.tokenizer}
         try:
             return apply(op.function, args, dict(op.attrs), tokenizers)
@@ -130,7 +160,7 @@ class _Seen:
 
     def map(self, op: Map, known: dict[str, Any]) -> Sequence[Any]:
         items = known.get(op.items.name, _UNKNOWN)
-        if items is _UNKNOWN:
+        if not isinstance(items, list):
             self.block(op.body, dict(known))
             return [_UNKNOWN] * len(op.results)
         rows = [self._iteration(op.body, [item, i], known) for i, item in enumerate(items)]
@@ -140,13 +170,13 @@ class _Seen:
     def fold(self, op: Fold, known: dict[str, Any]) -> Sequence[Any]:
         items = known.get(op.items.name, _UNKNOWN)
         carried = [known.get(value.name, _UNKNOWN) for value in op.inits]
-        if items is _UNKNOWN:
+        if not isinstance(items, list):
             self._iteration(op.body, [_UNKNOWN] * len(op.body.params), known)
             return [_UNKNOWN] * len(op.results)
         for index, item in enumerate(items):
             yields = self._iteration(op.body, [item, index, *carried], known)
             go_on, carried = (yields[0], yields[1:]) if op.early else (True, yields)
-            if go_on is _UNKNOWN:
+            if not _is_data(go_on):
                 carried = [_UNKNOWN] * len(carried)
             elif not go_on:
                 break
@@ -162,7 +192,7 @@ class _Seen:
 
     def branch(self, op: If, known: dict[str, Any]) -> Sequence[Any]:
         condition = known.get(op.condition.name, _UNKNOWN)
-        if condition is _UNKNOWN:
+        if not _is_data(condition):
             self.block(op.then, dict(known))
             self.block(op.orelse, dict(known))
             return [_UNKNOWN] * len(op.results)
@@ -171,10 +201,11 @@ class _Seen:
 
 def _values(names: Sequence[Value], known: dict[str, Any]) -> list[Any] | None:
     values = [known.get(name.name, _UNKNOWN) for name in names]
-    return None if any(value is _UNKNOWN for value in values) else values
+    return values if all(map(_is_data, values)) else None
 
 
-def _loads(text: str) -> Json:
-    import json
-
-    return json.loads(text)
+def _is_data(value: Any) -> bool:
+    """Whether a value is known whole."""
+    if isinstance(value, list):
+        return all(map(_is_data, value))
+    return value is not _UNKNOWN and not isinstance(value, _Generated)

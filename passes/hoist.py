@@ -135,7 +135,7 @@ class _Twins:
         self._block = block
         self._local = {value.name for op in block.ops for value in op.results}
         self._same: dict[Value, Value] = {}
-        self._ready: dict[Hashable, int] = {}
+        self._ready: dict[Hashable, list[int]] = defaultdict(list)
         self._readers: dict[str, list[int]] = defaultdict(list)
         self._gone: set[int] = set()
         for at, op in enumerate(block.ops):
@@ -145,9 +145,10 @@ class _Twins:
 
     def take(self, op: Op) -> bool:
         """Whether the arm has an equal op; it then gives way to `op`."""
-        at = self._ready.pop(shape(op), None)
-        if at is None:
+        ready = self._ready[shape(op)]
+        if not ready:
             return False
+        at = ready.pop()
         self._gone.add(at)
         twin = self._block.ops[at]
         self._same[twin.results[0]] = op.results[0]
@@ -159,7 +160,7 @@ class _Twins:
     def _offer(self, at: int) -> None:
         op = self._block.ops[at]
         if _moves(op, self._local):
-            self._ready[shape(substitute(op, self._same))] = at
+            self._ready[shape(substitute(op, self._same))].append(at)
 
     def rest(self) -> Block:
         ops = tuple(op for at, op in enumerate(self._block.ops) if at not in self._gone)

@@ -19,6 +19,7 @@ from parrotc.ir.ops import (
     Open,
     Text,
     Value,
+    blocks,
     operands,
     walk,
 )
@@ -50,7 +51,8 @@ class Planner:
         self._readers: dict[Value, list[Op]] = defaultdict(list)
         self._producers: dict[Value, Op] = {}
         for op in walk(body):
-            for value in operands(op):
+            yielded = [value for block in blocks(op) for value in block.yields]
+            for value in (*operands(op), *yielded):
                 self._readers[value].append(op)
             for value in op.results:
                 self._producers[value] = op
@@ -155,10 +157,11 @@ class Planner:
                 if isinstance(op, End):
                     yield op
                     continue
-                for result in op.results:
-                    if result.name in self._origins and result not in seen:
-                        seen.add(result)
-                        waiting.append(result)
+                params = [param for block in blocks(op) for param in block.params]
+                for after in (*op.results, *params):
+                    if after.name in self._origins and after not in seen:
+                        seen.add(after)
+                        waiting.append(after)
 
     def _solid_left(self, first: Op | None, value: Value) -> bool:
         """Whether the content starts with what has nothing to trim, or can be trimmed now."""

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from parrotc.runtime.errors import Failed
 from parrotc.runtime.prompts import Messages, Part, Special
 
 Render = Callable[[Messages], Sequence[Part]]
@@ -23,14 +22,14 @@ class Template(Protocol):
 
 
 def renderer(template: Template, specials: Mapping[str, int]) -> Render:
-    """What turns messages into parts for one model. It raises `Failed` if the template refuses."""
+    """What turns messages into parts for one model. It raises `ValueError` as the template does."""
     longest_first = sorted(specials, key=len, reverse=True)
     split = re.compile("|".join(["(\ue000[0-9]+\ue001", *map(re.escape, longest_first)]) + ")")
 
     def render(messages: Messages) -> Sequence[Part]:
         *before, last = messages.items
         if not messages.is_open or last.role != "assistant":
-            raise Failed("E0604", "a generation outside an assistant message")
+            raise ValueError("a generation outside an assistant message")
         edges = [_edges(message.content) for message in before]
         stand_ins = [
             (message.role, f"{lead}\ue000{number}\ue001{trail}")

@@ -23,11 +23,16 @@ from parrotc.runtime.trace import Trace
 
 
 class Session:
-    """One engine, and the contexts that somebody here holds in it."""
+    """One engine, and the contexts that somebody here holds in it.
 
-    def __init__(self, engine: Engine, context_length: int) -> None:
+    `room` bounds the generations that run at the same time, each with a prompt of its own: what
+    waits for room holds no storage, however many calls are ready.
+    """
+
+    def __init__(self, engine: Engine, context_length: int, width: int) -> None:
         self.engine = engine
         self.context_length = context_length
+        self.room = asyncio.Semaphore(width)
         self._names = count(1)
         self._garbage: list[ContextId] = []
         self._tasks: set[asyncio.Task[None]] = set()

@@ -24,7 +24,7 @@ from parrotc.runtime.trace import Trace
 from parrotc.runtime.values import inputs
 from parrotc.runtime.variables import TextSink
 
-WIDTH = 128  # iterations of one map that run at the same time
+WIDTH = 128  # iterations of one map, and generations of one engine, at the same time
 
 
 class Executor:

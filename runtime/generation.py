@@ -42,6 +42,30 @@ async def generate(
     prompt.check_tokens()
     wanted = constraint_of(type_)
     max_tokens = min(step.max_tokens, limit) if limit and wanted == _FREE else step.max_tokens
+    try:
+        async with prompt.session.room:
+            finished, node = await _run(step, prompt, wanted, max_tokens, seed, path, trace, sink)
+    except EngineError as error:
+        raise _engine_failed(error) from None
+    try:
+        value = _value(type_, finished, max_tokens)
+    except Failed:
+        node.drop()
+        raise
+    return prompt.generated(node, finished.ids[: finished.kept], finished.rest), value
+
+
+async def _run(
+    step: Generate,
+    prompt: Prompt,
+    wanted: TypeConstraint,
+    max_tokens: int,
+    seed: int,
+    path: tuple[int, ...],
+    trace: Trace,
+    sink: TextSink | None,
+) -> tuple[Finished, Node]:
+    """Fill what the prompt needs and generate; the node is held for the caller."""
     node = prompt.flush()
     try:
         node.check_length(1)
@@ -56,17 +80,9 @@ async def generate(
             latency=step.notes.get("criteria") == "latency",
         )
         finished = await _stream(request, prompt, step.site, path, trace, sink)
-        value_node = Node.generated(node, request.context, finished.kept)
-    except EngineError as error:
-        raise _engine_failed(error) from None
+        return finished, Node.generated(node, request.context, finished.kept)
     finally:
         node.drop()
-    try:
-        value = _value(type_, finished, max_tokens)
-    except Failed:
-        value_node.drop()
-        raise
-    return prompt.generated(value_node, finished.ids[: finished.kept], finished.rest), value
 
 
 def _key(step: Generate, seed: int, path: tuple[int, ...]) -> int:
@@ -111,6 +127,10 @@ async def _stream(
                     sink(piece.text)
             else:
                 finished = piece
+    except BaseException:
+        if finished is not None:  # while the engine tidied up: its context is there
+            prompt.session.discard(request.context)
+        raise
     finally:
         counters.calls_running -= 1
         if finished is None:

@@ -34,7 +34,7 @@ class Resources:
         self._natives = natives
         self._renders = renders
         self._declared = {native.name: native for native in plan.natives}
-        self._sessions = _sessions(plan, engines)
+        self._sessions = _sessions(plan, engines, width)
         self._prefixes: dict[str, Node] = {}
         for prefix in plan.prefixes:  # parents come before their children
             above = self._prefixes[prefix.parent] if prefix.parent else None
@@ -54,7 +54,7 @@ class Resources:
         try:
             return self._renders[model](messages)
         except ValueError as error:
-            raise Failed("E0605", f"the chat template of `{model}` refuses: {error}") from None
+            raise Failed("E0611", f"the model `{model}`: {error}") from None
 
     async def call(self, name: str, args: Sequence[Json]) -> Json:
         native = self._declared[name]
@@ -74,13 +74,13 @@ class Resources:
         await self._natives.close()
 
 
-def _sessions(plan: Plan, engines: Mapping[str, Engine]) -> dict[str, Session]:
+def _sessions(plan: Plan, engines: Mapping[str, Engine], width: int) -> dict[str, Session]:
     """One session an engine, however many models of the program it serves."""
     by_engine: dict[int, Session] = {}
     sessions: dict[str, Session] = {}
     for model in plan.models:
         engine = engines[model.name]
         if id(engine) not in by_engine:
-            by_engine[id(engine)] = Session(engine, model.context_length)
+            by_engine[id(engine)] = Session(engine, model.context_length, width)
         sessions[model.name] = by_engine[id(engine)]
     return sessions

@@ -27,6 +27,7 @@ from parrotc.syntax import tree
 if TYPE_CHECKING:
     from parrotc.check.exprs import Exprs
 
+
 def call(exprs: "Exprs", node: tree.CallExpr | tree.With) -> Type:
     """The type of a call, with what its policies make of it."""
     if isinstance(node, tree.CallExpr):
@@ -123,7 +124,9 @@ def _fit_instance(exprs: "Exprs", symbol: ExternSymbol, given: Given) -> None:
             continue
         type_, place = given[param.name]
         if not assignable(type_, param.type):
-            message = f"`{param.name}` of `{plain_name(symbol)}` must be {a(param.type)}, not {a(type_)}"
+            message = (
+                f"`{param.name}` of `{plain_name(symbol)}` must be {a(param.type)}, not {a(type_)}"
+            )
             exprs.report.add("E0310", message, place.span, f"this is {a(type_)}")
 
 

@@ -60,9 +60,7 @@ def _const(session: Session, file: File, decl: tree.ConstDecl) -> Symbol:
     value, type_ = constant(session, file, decl.value, wanted, f"the constant `{decl.name}`")
     if type_ == BROKEN:
         return BrokenSymbol(name=file.qualified(decl.name), span=decl.name_span)
-    return ConstSymbol(
-        name=file.qualified(decl.name), span=decl.name_span, type=type_, value=value
-    )
+    return ConstSymbol(name=file.qualified(decl.name), span=decl.name_span, type=type_, value=value)
 
 
 def constant(

@@ -1,4 +1,4 @@
-"""Functions that are read where they stand: `embed("file")` in a constant, `env("NAME")` in a model.
+"""Functions read where they stand: `embed("file")` in a constant, `env("NAME")` in a model.
 
 An embedded file becomes part of the program: its text is folded, its sha256 is recorded.
 """

@@ -8,8 +8,8 @@ Operators, data and calls have files of their own.
 from collections.abc import Sequence
 
 from parrotc.check import calls, data, operators, rules
-from parrotc.check.narrowing import narrow
 from parrotc.check.naming import Naming
+from parrotc.check.narrowing import narrow
 from parrotc.check.program import ConstSymbol, LocalSymbol, ModelSymbol, Symbol, TypeSymbol
 from parrotc.check.report import did_you_mean
 from parrotc.check.rules import BROKEN, a, assignable
@@ -73,9 +73,7 @@ class Exprs(Naming):
         parts = type_.fields if isinstance(type_, Record) and not type_.name else ()
         if type_ != BROKEN and len(parts) != len(names):
             count = f"{len(parts)} values" if parts else a(type_)
-            self.report.add(
-                "E0334", f"{len(names)} names cannot be bound to {count}", target.span
-            )
+            self.report.add("E0334", f"{len(names)} names cannot be bound to {count}", target.span)
         for index, name in enumerate(names):
             self.bind(name, parts[index].type if len(parts) == len(names) else BROKEN)
 
@@ -135,7 +133,9 @@ class Exprs(Naming):
                 kind, help_ = "a type", "write a value of it: `{name: …}`"
             case NamespaceSymbol():
                 kind, help_ = "a module", ""
-        self.report.add("E0316", f"`{node.span.text()}` is {kind}, not a value", node.span, help=help_)
+        self.report.add(
+            "E0316", f"`{node.span.text()}` is {kind}, not a value", node.span, help=help_
+        )
         return BROKEN
 
     def _attribute(self, node: tree.Attribute) -> Type:
@@ -150,7 +150,9 @@ class Exprs(Naming):
         if inner != held and node.attr in rules.attributes(inner):
             help_ = f"handle `None` first: `… if {node.value.span.text()} != None else …`"
         message = f"{a(held)} has no `{node.attr}`"
-        self.report.add("E0313", message, node.attr_span, labels=_declared(node.value, self), help=help_)
+        self.report.add(
+            "E0313", message, node.attr_span, labels=_declared(node.value, self), help=help_
+        )
         return BROKEN
 
     # every kind of expression
@@ -243,8 +245,14 @@ class Exprs(Naming):
         last = node.filters[-1] if node.filters else node.value
         text = node.value.span.text()
         notes = {
-            ListOf: ("a list has no one text form", f"`{{{{{text} | bullets}}}}`, `numbered` or `join(\", \")`"),
-            Optional: ("it may be `None`, which has no text", f"test it first: `if {text} != None:`"),
+            ListOf: (
+                "a list has no one text form",
+                f'`{{{{{text} | bullets}}}}`, `numbered` or `join(", ")`',
+            ),
+            Optional: (
+                "it may be `None`, which has no text",
+                f"test it first: `if {text} != None:`",
+            ),
             Scored: ("a scored choice is more than its value", f"`{{{{{text}.value}}}}`"),
         }
         note, help_ = notes.get(type(type_), ("", f"show a field, or `{{{{{text} | json}}}}`"))
@@ -261,7 +269,9 @@ class Exprs(Naming):
         if joined is None:
             message = f"one side is {a(then)} and the other {a(orelse)}"
             labels = [Label(node.then.span, f"this is {a(then)}")]
-            self.report.add("E0318", message, node.orelse.span, f"this is {a(orelse)}", labels=labels)
+            self.report.add(
+                "E0318", message, node.orelse.span, f"this is {a(orelse)}", labels=labels
+            )
         return joined or BROKEN
 
     def _bad_duration(self, node: tree.Duration) -> Type:
@@ -281,7 +291,7 @@ def _conversion(node: tree.Expr, given: Type, wanted: Type) -> str:
             return f"handle `None` first: `{text} if {text} != None else …`"
         case Scored(item=item), _ if assignable(item, wanted):
             return f"`{text}.value` is the choice alone"
-        case (Int() | Float() | Bool()), Str():
+        case ((Int() | Float() | Bool()), Str()):
             return f"`str({text})`"
         case Enum(), Str():
             return f"`{text}.name`"

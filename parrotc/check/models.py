@@ -40,7 +40,11 @@ def declare_model(session: Session, file: File, decl: tree.ModelDecl) -> Symbol:
         else:
             found[option.name] = _option(exprs, file, decl, option)
     return ModelSymbol(
-        name=name, span=decl.name_span, kind=kind, target=target, options=tuple(sorted(found.items()))
+        name=name,
+        span=decl.name_span,
+        kind=kind,
+        target=target,
+        options=tuple(sorted(found.items())),
     )
 
 
@@ -151,6 +155,7 @@ def _falls_back_on(
     named = [name for held in lists if isinstance(held, tree.ListExpr) for name in held.items]
     others = [file.declared.get(name.id) for name in named if isinstance(name, tree.Name)]
     return any(
-        other is wanted or (isinstance(other, tree.ModelDecl) and _falls_back_on(file, other, wanted, seen))
+        other is wanted
+        or (isinstance(other, tree.ModelDecl) and _falls_back_on(file, other, wanted, seen))
         for other in others
     )

@@ -44,7 +44,9 @@ def prefix(exprs: "Exprs", node: tree.CallExpr) -> Type:
     name = embed.text_argument(exprs, node, "prefix", "a semantic function")
     if name is None:
         return BROKEN
-    known = {other for other, decl in exprs.file.declared.items() if isinstance(decl, tree.PfuncDecl)}
+    known = {
+        other for other, decl in exprs.file.declared.items() if isinstance(decl, tree.PfuncDecl)
+    }
     known |= {n for n, symbol in exprs.file.imported.items() if isinstance(symbol, PfuncSymbol)}
     if name not in known:
         message = f"no semantic function is called `{name}`"

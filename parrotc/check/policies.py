@@ -1,7 +1,7 @@
 """Policies: what is asked of calls, by decorators on a declaration or `with (…)` on one call.
 
-    @model(large)  @latency(ttft=300ms)  @throughput  @deadline(30s)  @retry(2)  @cache(ttl=1h)
-    f(x) with (model=large, n=8, criteria=throughput, retry=2, on_error=None, deadline=5s, cache=1h)
+@model(large)  @latency(ttft=300ms)  @throughput  @deadline(30s)  @retry(2)  @cache(ttl=1h)
+f(x) with (model=large, n=8, criteria=throughput, retry=2, on_error=None, deadline=5s, cache=1h)
 """
 
 from collections.abc import Iterable
@@ -223,9 +223,9 @@ def _decorator(exprs: "Exprs", node: tree.Decorator, found: Found) -> None:
             given = named_arguments(exprs, node, ("ttl",), needed=True)
             found["cache_ttl"] = duration(exprs, "ttl", given["ttl"]) if given else None
         case "model" | "deadline" | "retry":
-            value = single_argument(exprs, node)
-            if value is not None:
-                _read(exprs, node.name, value, found)
+            single = single_argument(exprs, node)
+            if single is not None:
+                _read(exprs, node.name, single, found)
 
 
 def single_argument(exprs: "Exprs", node: tree.Decorator) -> tree.Expr | None:

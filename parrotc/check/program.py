@@ -68,7 +68,7 @@ class Policy:
 class GenInfo:
     """A `{{gen}}` after checking: sampling in plain values, its type, the output it feeds.
 
-    `output` is the name of a declared output (`""` for the single unnamed one), or None for a local.
+    `output` is the name of a declared output (`""` for the single unnamed one), None for a local.
     """
 
     name: str
@@ -133,6 +133,7 @@ class Program:
     types: dict[tree.Node, Type] = field(default_factory=dict)  # of every expression
     names: dict[tree.Node, Symbol] = field(default_factory=dict)  # Name, Attribute → its meaning
     gens: dict[tree.Gen, GenInfo] = field(default_factory=dict)
+    implicit_gens: dict[tree.PfuncDecl, GenInfo] = field(default_factory=dict)
     policies: dict[tree.With, Policy] = field(default_factory=dict)
     embedded: tuple[tuple[str, str], ...] = ()  # embedded files: path as written, sha256
 

@@ -198,4 +198,3 @@ def attributes(type_: Type) -> dict[str, Type]:
         case Enum():
             return {"name": STR, "doc": STR}
     return {}
-

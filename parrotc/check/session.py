@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from parrotc.check.program import (
     BuiltinSymbol,
+    ExternSymbol,
     GenInfo,
     Policy,
     Symbol,
@@ -14,6 +15,7 @@ from parrotc.ir.diagnostic import Label
 from parrotc.ir.source import Span
 from parrotc.ir.types import Json, Type
 from parrotc.syntax import tree
+from parrotc.syntax.tree import Decl, Tree
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,8 +40,8 @@ class File:
     """
 
     id: str
-    tree: tree.Tree
-    declared: dict[str, tree.Decl] = field(default_factory=dict)
+    tree: Tree
+    declared: dict[str, Decl] = field(default_factory=dict)
     imported: dict[str, Symbol] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
 
@@ -66,7 +68,7 @@ class Session:
     folded: dict[tree.Node, Json] = field(default_factory=dict)  # texts of embedded files
     symbols: dict[tree.Decl, Symbol] = field(default_factory=dict)
     open: list[tree.Decl] = field(default_factory=list)  # being declared, outermost first
-    instances: dict[str, dict[tuple[Type, ...], Symbol]] = field(default_factory=dict)
+    instances: dict[str, dict[tuple[Type, ...], ExternSymbol]] = field(default_factory=dict)
 
     def symbol(self, file: File, decl: tree.Decl) -> Symbol:
         """What a declaration means. A declaration that needs itself to be known is an error."""

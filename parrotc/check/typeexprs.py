@@ -57,7 +57,9 @@ class TypeReader:
             case tree.OptionalType():
                 return self._optional(self.read(node.item))
             case tree.NoneTypeExpr():
-                return self._bad(node, "`None` alone is no type", "write `T?` for a value that may be missing")
+                return self._bad(
+                    node, "`None` alone is no type", "write `T?` for a value that may be missing"
+                )
         return self._named(node)
 
     def _optional(self, item: Type) -> Type:
@@ -108,7 +110,9 @@ class TypeReader:
                 return BROKEN
             case None:
                 return self._unknown(node)
-        return self._bad(node, f"`{node.name}` is no type", "types are declared by `class` and `enum`")
+        return self._bad(
+            node, f"`{node.name}` is no type", "types are declared by `class` and `enum`"
+        )
 
     def _unknown(self, node: tree.NamedType) -> Type:
         known = self._file.names() | _BUILT_IN
@@ -152,7 +156,9 @@ class TypeReader:
             try:
                 value = fold(self._session, arg.value)
             except NotConstant:
-                return self._bad(arg, f"`{arg.name}` is not known when compiling", "write a literal")
+                return self._bad(
+                    arg, f"`{arg.name}` is not known when compiling", "write a literal"
+                )
             wanted = allowed[arg.name]
             if isinstance(value, bool) or not isinstance(value, wanted):
                 kind = "a text" if wanted is str else "a number"

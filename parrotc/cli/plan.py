@@ -42,7 +42,6 @@ def command(
     from parrotc.program import standard_function
 
     compilation = compile_file(program.path, choices, settings_for(choices))
-    report(ctx, compilation.diagnostics)
     flow = choose("flow", program.name, {flow.name: flow for flow in compilation.module.flows})
     values = read_inputs(inputs, {param.value.name: param.value.type for param in flow.params})
     found = reports.report(compilation, flow.name, values, standard_function)

@@ -22,33 +22,46 @@ _WIDTH = 100
 
 def dump(tree: Tree, places: bool = False) -> str:
     """The items of a file, one after the other."""
-    return "".join(f"{_node(item, 0, places)}\n" for item in tree.items)
+    return "".join(f"{_value('', item, 0, places)}\n" for item in tree.items)
 
 
-def _node(node: Node, indent: int, places: bool) -> str:
-    place = "@{}:{}".format(*node.span.position()) if places else ""
+def _value(label: str, value: object, indent: int, places: bool) -> str:
+    """A field's value after its `label`; all lines but the first are indented."""
+    match value:
+        case Name() | Literal():
+            return f"{label}{_atom(value)}{_place(value, places)}"
+        case Node():
+            shown = [
+                _value(f"{field.name}=", held, indent + 1, places)
+                for field in fields(value)
+                if not _is_left_out(held := getattr(value, field.name))
+            ]
+            return _wrap(
+                f"{label}{type(value).__name__}(", shown, f"){_place(value, places)}", indent
+            )
+        case tuple():
+            items = [_value("", item, indent + 1, places) for item in value]
+            return _wrap(f"{label}(", items, ")", indent)
+    return f"{label}{json.dumps(value, ensure_ascii=False)}"
+
+
+def _atom(node: Name | Literal) -> str:
     match node:
         case Name():
-            return node.id + place
+            return node.id
         case Literal(value=bool() | None):
-            return str(node.value) + place
-        case Literal():
-            return json.dumps(node.value, ensure_ascii=False) + place
-    held = {field.name: getattr(node, field.name) for field in fields(node)}
-    shown = [
-        f"{name}={_value(value, indent + 1, places)}"
-        for name, value in held.items()
-        if not isinstance(value, Span) and value not in (None, "", (), False)
-    ]
-    return _wrap(f"{type(node).__name__}(", shown, f"){place}", indent)
+            return str(node.value)
+    return json.dumps(node.value, ensure_ascii=False)
 
 
-def _value(value: object, indent: int, places: bool) -> str:
-    if isinstance(value, Node):
-        return _node(value, indent, places)
-    if isinstance(value, tuple):
-        return _wrap("(", [_value(item, indent + 1, places) for item in value], ")", indent)
-    return json.dumps(value, ensure_ascii=False)
+def _place(node: Node, places: bool) -> str:
+    return "@{}:{}".format(*node.span.position()) if places else ""
+
+
+def _is_left_out(value: object) -> bool:
+    """Whether a field says nothing: a place, nothing held, False, an import without dots."""
+    is_zero = isinstance(value, int) and not value
+    return isinstance(value, Span) or value in (None, "", ()) or is_zero
 
 
 def _wrap(opening: str, parts: list[str], closing: str, indent: int) -> str:

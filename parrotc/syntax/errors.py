@@ -113,26 +113,19 @@ def _word(stop: Stop) -> Problem | None:
     line = stop.before + stop.after
     if stop.masked.inside or not line.strip():
         return None
-    first = re.match(r"\s*(\w+)\b(?!\s*[=.(\[,])", line)
+    first = re.match(r"\s+(\w+)\b(?!\s*[=.(\[,])", line)  # in the first column they are ours
     last = re.search(r"(\w+)\s*$", stop.before)
     at_line = stop.start - len(stop.before)
-    for found in (first, last):
-        if found and found.group(1) in words.STATEMENT_HELP:
-            start, end = at_line + found.start(1), at_line + found.end(1)
+    places = [found.span(1) for found in (first, last) if found]
+    for start, end in [(at_line + start, at_line + end) for start, end in places]:
+        if stop.masked.text[start:end] in words.STATEMENT_HELP:
             return _no_word(Stop(stop.masked, start, end, "NAME", stop.expected))
     return _no_word(stop) if stop.found in words.STATEMENT_HELP else None
 
 
-def _no_word(stop: Stop) -> Problem | None:
-    if _at_head(stop):
-        return None
+def _no_word(stop: Stop) -> Problem:
     help = words.STATEMENT_HELP[stop.found]
     return stop.problem("E0109", f"`{stop.found}` cannot stand here", help=help)
-
-
-def _at_head(stop: Stop) -> bool:
-    """Whether the place is in the first column, where `class` and `from` are words of .pfn."""
-    return stop.start == 0 or stop.masked.text[stop.start - 1] == "\n"
 
 
 def _character(stop: Stop) -> Problem | None:
@@ -221,6 +214,17 @@ def _chain(stop: Stop) -> Problem | None:
     )
 
 
+def _reserved(stop: Stop) -> Problem | None:
+    if stop.found not in words.RESERVED or "NAME" not in stop.expected or "INT" in stop.expected:
+        return None
+    return stop.problem(
+        "E0111",
+        f"`{stop.found}` is a reserved word",
+        label="expected a name",
+        help=f"write `{stop.found}_`, or another name",
+    )
+
+
 def _message(stop: Stop) -> Problem | None:
     """A message in a flow."""
     role = stop.before.strip().rstrip(":")
@@ -262,8 +266,8 @@ def _quotes(stop: Stop) -> Problem | None:
 
 _ROLES = ("system", "user", "assistant", "tool")
 _QUESTIONS = (
-    _word, _character, _indent, _colon, _untyped, _arrow, _equals, _chain, _message, _piece,
-    _quotes,
+    _word, _character, _indent, _colon, _untyped, _arrow, _equals, _chain, _reserved, _message,
+    _piece, _quotes,
 )  # fmt: skip
 
 

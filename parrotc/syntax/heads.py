@@ -14,19 +14,9 @@ RUNS_ON = frozenset({"E0102", "E0106", "E0201", "E0202", "E0203", "E0208"})
 """After one of these, what follows in the first column may still belong to the broken declaration:
 a body without indentation, arguments in a bracket, the text of an unclosed block."""
 
-_DECLARATION = re.compile(
-    r"""@\w|(?:pfunc|flow|enum|class|const|model|extern[ ]+def)[ ]+\w+[ ]*[(:=]|test[ ]+"
-        |import[ ]+[\w.]+[ ]*(?:as[ ]+\w+[ ]*)?$|from[ ]+[\w.]+[ ]+import\b""",
-    re.MULTILINE | re.VERBOSE,
-)
 _WORD = re.compile(r"\w+")
-_STRAY = re.compile(r"^\ufeff?[ \t]*(?!#)(\S[^\n]*)", re.MULTILINE)
+_STRAY = re.compile(r"^\ufeff?+[ \t]*+(?!#)(\S[^\n]*)", re.MULTILINE)
 _TAB = re.compile(r"^[ ]*+\t(?=[ \t]*+\S)", re.MULTILINE)
-
-
-def is_declaration(text: str, at: int) -> bool:
-    """Whether a line that may belong to something unclosed is a declaration beyond doubt."""
-    return _DECLARATION.match(text, at) is not None
 
 
 def nothing_declared(source: Source) -> Diagnostic:

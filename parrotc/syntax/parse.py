@@ -16,7 +16,7 @@ import lark
 
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Source, Span
-from parrotc.syntax import errors, heads
+from parrotc.syntax import errors, heads, words
 from parrotc.syntax.build import TreeBuilder
 from parrotc.syntax.lint import lint
 from parrotc.syntax.problem import Problem
@@ -43,7 +43,7 @@ def parse(source: Source) -> tuple[Tree, tuple[Diagnostic, ...]]:
         found.append(stray)
     runs_on = False
     for chunk in chunks:
-        if runs_on and not heads.is_declaration(source.text, chunk.head):
+        if runs_on and not words.is_declaration(source.text, chunk.head):
             continue  # part of what has been reported: the text of an unclosed block, say
         try:
             items.append(_item(source, chunk))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from parrotc.ir.source import Source
 from parrotc.syntax.problem import Problem, problem
+from parrotc.syntax.words import is_declaration
 
 MAX_DEPTH = 100
 """How deep brackets, blocks and expressions may nest: every later stage walks them recursively."""
@@ -47,6 +48,7 @@ class Masked:
 
 
 _MARK = re.compile(r"""(?<!\w)r"|["'#()\[\]{}\r]""")
+_START = re.compile(r"(?<=\n)\w")
 _OPENING = {")": "(", "]": "[", "}": "{"}
 
 
@@ -114,7 +116,7 @@ def _bracket(source: Source, here: int, brackets: list[int]) -> None:
 def _unclosed_bracket(source: Source, at: int, end: int) -> Problem:
     sign = source.text[at]
     closing = {value: key for key, value in _OPENING.items()}[sign]
-    cut = end < len(source.text) and not source.text[end].isspace()
+    cut = _START.match(source.text, end) and not is_declaration(source.text, end)
     return problem(
         source,
         (at, at + 1),

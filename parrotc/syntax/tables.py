@@ -76,11 +76,11 @@ def _indent(newline: lark.Token, levels: list[int]) -> Iterator[lark.Token]:
 def parser() -> lark.Lark:
     """The parser of the grammar; `parse(text, start=…)` with one of `STARTS`."""
     grammar = grammar_text()
-    path = _cache_path(grammar)
-    built = _load(path)
+    path = cache_path(grammar)
+    built = load(path)
     if built is None:
         built = build(grammar)
-        _store(path, built)
+        store(path, built)
     return built
 
 
@@ -102,14 +102,16 @@ def build(grammar: str, **options: Any) -> lark.Lark:
     )
 
 
-def _cache_path(grammar: str) -> Path:
+def cache_path(grammar: str) -> Path:
+    """The file in the user's cache that belongs to this grammar, this Lark and this Python."""
     key = "\0".join((grammar, lark.__version__, sys.version, *STARTS))
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base, "parrotc", f"grammar-{digest}.json")
 
 
-def _load(path: Path) -> lark.Lark | None:
+def load(path: Path) -> lark.Lark | None:
+    """The tables in a cache file, or None when it is not there or not whole."""
     try:
         held = json.loads(path.read_bytes())
         data, memo = held["data"], _int_keys(held["memo"])
@@ -120,7 +122,7 @@ def _load(path: Path) -> lark.Lark | None:
             data, memo, postlex=Layout(), propagate_positions=True
         )
         return loaded
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -129,7 +131,8 @@ def _int_keys(held: dict[str, Any]) -> dict[int, Any]:
     return {int(key): value for key, value in held.items()}
 
 
-def _store(path: Path, built: lark.Lark) -> None:
+def store(path: Path, built: lark.Lark) -> None:
+    """Write the tables to a cache file, if the folder allows."""
     data, memo = built.memo_serialize([TerminalDef, Rule])
     data["options"] = {
         name: value

@@ -163,10 +163,10 @@ def _check_margin(source: Source, quoted: Quoted, first: int, closing: int, marg
         stop = source.text.find("\n", at)
         stop = len(source.text) if stop < 0 else stop
         left = source.text[at : min(at + margin, stop)]
-        if left.strip():
-            raise left_of_margin(source, at + len(left) - len(left.lstrip()), opening)
         if "\t" in left and source.text[at:stop].strip():
             raise tab_indent(source, at + left.index("\t"))
+        if left.strip():
+            raise left_of_margin(source, at + len(left) - len(left.lstrip()), opening)
         at = stop + 1
 
 

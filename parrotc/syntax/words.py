@@ -1,9 +1,27 @@
 """Words for people: what tokens are called, and what habits from other languages mean here."""
 
+import re
+
 HEADS = ("import", "from", "const", "model", "enum", "class", "pfunc", "extern", "flow", "test")
 """What may begin a declaration."""
 
 UNDECORATED = frozenset({"import", "from", "const", "model"})
+
+_WORDS = "if elif else for in not and or with return break assert pass True False None"
+RESERVED = frozenset(_WORDS.split())
+"""What can never be a name; grammar.lark says so too."""
+
+_DECLARATION = re.compile(
+    r"""@\w|(?:pfunc|flow|enum|class|const|model|extern[ ]+def)[ ]+\w+[ ]*[(:=]|test[ ]+"
+        |import[ ]+[\w.]+[ ]*(?:as[ ]+\w+[ ]*)?$|from[ ]+[\w.]+[ ]+import\b""",
+    re.MULTILINE | re.VERBOSE,
+)
+
+
+def is_declaration(text: str, at: int) -> bool:
+    """Whether a line that may belong to something unclosed is a declaration beyond doubt."""
+    return _DECLARATION.match(text, at) is not None
+
 
 _STATEMENT = "statements belong in a `flow`"
 

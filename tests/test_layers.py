@@ -1,0 +1,107 @@
+"""The layers, as a table: which room may import which, and where the heavy libraries stay.
+
+    parrotc/ → everything · passes/ → ir · runtime/ → kernels and the leaves of ir · ir/ → lark
+
+A leaf of `ir` imports only leaves, so the runtime knows plans and nothing of the IR.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("ir", "passes", "kernels", "runtime", "stdlib")
+LEAVES = {
+    f"ir.{name}"
+    for name in (
+        "diagnostic", "hashregex", "hashvalue", "scalar", "schema", "source", "tokenhash", "types",
+    )
+}  # fmt: skip
+
+ALLOWED: dict[str, set[str]] = {
+    "ir": {"ir", "lark"},
+    "passes": {"passes", "ir", "networkx"},
+    "kernels": {"kernels", "torch", "triton"},
+    "runtime": {"runtime", "kernels", *LEAVES, "pydantic", "tokenizers", "jinja2"},
+    "runtime/engines": {
+        "runtime", "kernels", *LEAVES,
+        "torch", "numpy", "gguf", "safetensors", "llguidance", "transformers",
+    },
+    "stdlib": set(),
+    "parrotc": {
+        "parrotc", "ir", "passes", "runtime", "stdlib",
+        "lark", "pydantic", "click", "rich", "graphviz",
+    },
+}  # fmt: skip
+OPTIONAL = {"runtime/models.py": {"huggingface_hub"}}  # imported where it is used, if it is there
+
+
+def files() -> Iterator[tuple[str, Path]]:
+    """Every module with the row of the table that it is in: the longest that fits."""
+    for path in sorted(ROOT.glob("*/**/*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        inside = name.removeprefix("parrotc/").split("/")[0] if name.startswith("parrotc/") else ""
+        rows = [row for row in ALLOWED if name.startswith(f"{row}/")]
+        if rows and inside not in ROOMS:
+            yield max(rows, key=len), path
+
+
+def imported(path: Path) -> Iterator[str]:
+    """What a file imports, anywhere in it: rooms by the name of the room."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (_room(alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            if node.module == "parrotc" or node.module == "parrotc.ir":
+                yield from (_room(f"{node.module}.{alias.name}") for alias in node.names)
+            else:
+                yield _room(node.module)
+
+
+def _room(module: str) -> str:
+    own = module.removeprefix("parrotc.")
+    return own if own.split(".")[0] in ROOMS and own != module else module
+
+
+def is_allowed(module: str, allowed: set[str]) -> bool:
+    parts = module.split(".")
+    if parts[0] in sys.stdlib_module_names:
+        return True
+    return any(".".join(parts[:n]) in allowed for n in range(1, len(parts) + 1))
+
+
+FILES = list(files())
+
+
+@pytest.mark.parametrize(
+    ("row", "path"), FILES, ids=[path.relative_to(ROOT).as_posix() for _, path in FILES]
+)
+def test_imports_follow_the_table(row: str, path: Path) -> None:
+    allowed = ALLOWED[row] | OPTIONAL.get(path.relative_to(ROOT).as_posix(), set())
+    forbidden = [name for name in imported(path) if not is_allowed(name, allowed)]
+    assert forbidden == []
+
+
+@pytest.mark.parametrize("leaf", sorted(LEAVES))
+def test_leaves_import_leaves(leaf: str) -> None:
+    path = ROOT / f"{leaf.replace('.', '/')}.py"
+    assert [name for name in imported(path) if not is_allowed(name, LEAVES)] == []
+
+
+def test_the_worker_imports_nothing_of_ours() -> None:
+    """It is started as a file, and user code runs beside it."""
+    path = ROOT / "runtime/native_worker.py"
+    assert [name for name in imported(path) if not is_allowed(name, set())] == []
+
+
+def test_the_table_can_refuse(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("def f():\n    from parrotc.ir.ops import Op\n    import torch.nn\n")
+    refused = [name for name in imported(path) if not is_allowed(name, ALLOWED["runtime"])]
+    assert refused == ["ir.ops", "torch.nn"]
+    assert {row for row, _ in FILES} == set(ALLOWED)
