@@ -239,7 +239,8 @@ def merge(test: Value, then: Region, orelse: Region, region: Region, node: tree.
     # the context of a prompt comes first, so that its chain reads straight down
     changed.sort(key=lambda name: not isinstance(then.env[name].type, Context))
     arms = ((then, [then.env[n] for n in changed]), (orelse, [orelse.env[n] for n in changed]))
-    results = region.choose(test, arms[0], arms[1], changed, node.span)
+    hints = [name.strip() for name in changed]
+    results = region.choose(test, arms[0], arms[1], hints, node.span)
     region.env.update(zip(changed, results, strict=True))
 
 

@@ -43,7 +43,7 @@ def lower(program: checked.Program) -> Module:
     return Module(
         name=_module_name(program.root),
         types=_types(functions, flows, [_native(symbols[name]) for name in sorted(used)]),
-        models=_models(symbols, {call.model for call in calls}),
+        models=_models(program, {call.model for call in calls}),
         natives=tuple(_native(symbols[name]) for name in sorted(used)),
         functions=tuple(functions),
         flows=tuple(flows),
@@ -58,31 +58,27 @@ def _module_name(root: tree.Tree) -> str:
 
 def _symbols(program: checked.Program) -> dict[str, checked.Symbol]:
     """Everything the program declares or uses, by unique name."""
-    found = {symbol.name: symbol for symbol in program.names.values()}
-    found.update({symbol.name: symbol for symbol in program.exports.values()})
-    for policy in _policies(program):
-        for model in (policy.model,):
-            if model is not None:
-                found[model.name] = model
-    return found
+    symbols = [*program.names.values(), *program.exports.values()]
+    return {symbol.name: symbol for symbol in symbols}
 
 
-def _policies(program: checked.Program) -> Iterator[checked.Policy]:
-    yield from program.policies.values()
-    for symbol in [*program.names.values(), *program.exports.values()]:
-        if isinstance(symbol, checked.PfuncSymbol | checked.FlowSymbol):
-            yield symbol.policy
-
-
-def _models(symbols: dict[str, checked.Symbol], used: set[str]) -> tuple[Model, ...]:
-    models = []
-    for name in sorted(used):
-        symbol = symbols.get(name)
-        if isinstance(symbol, checked.ModelSymbol):
-            models.append(Model(symbol.name, symbol.kind, symbol.target, symbol.options))
-        else:
-            models.append(DEFAULT_MODEL)
-    return tuple(models)
+def _models(program: checked.Program, used: set[str]) -> tuple[Model, ...]:
+    """The models that calls name, and those they fall back on."""
+    declared = {symbol.name: symbol for symbol in program.models}
+    models: dict[str, Model] = {}
+    waiting = sorted(used)
+    for name in waiting:  # grows while it is walked
+        if name in models:
+            continue
+        if name not in declared:
+            models[name] = DEFAULT_MODEL
+            continue
+        symbol = declared[name]
+        models[name] = Model(name, symbol.kind, symbol.target, symbol.options)
+        fallback = dict(symbol.options).get("fallback")
+        if isinstance(fallback, list | tuple):
+            waiting += fallback
+    return tuple(models[name] for name in sorted(models))
 
 
 def _native(symbol: checked.Symbol) -> NativeDecl:

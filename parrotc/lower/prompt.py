@@ -24,13 +24,13 @@ from parrotc.ir.ops import (
     Value,
 )
 from parrotc.ir.source import Span
-from parrotc.ir.types import CONTEXT, STR, Record, Type
+from parrotc.ir.types import CONTEXT, STR
 from parrotc.lower.exprs import Exprs
 from parrotc.lower.flow import merge
 from parrotc.lower.region import Names, Region
 from parrotc.syntax import tree
 
-_CONTEXT, _SEPARATOR = " context", " separator"  # names no author can write
+_CONTEXT, _SEPARATOR = " c", " sep"  # names no author can write
 _UNKNOWN = Value("?", STR)  # a separator that is known only when running
 
 
@@ -160,13 +160,10 @@ class _Prompt:
 
     def answer(self, symbol: checked.PfuncSymbol, state: _State) -> None:
         """`assistant "{{gen}}"`, for a function that has messages and does not say it."""
-        ((name, type_),) = symbol.outputs
         span = symbol.decl.name_span
-        state.step(
-            Message(results=(state.next(),), context=state.context, role="assistant", span=span)
-        )
-        info = checked.GenInfo(name=name, type=type_, output=name, sampling=default_sampling(type_))
-        self._generate(info, span, state)
+        context = (state.next(),)
+        state.step(Message(results=context, context=state.context, role="assistant", span=span))
+        self._generate(self._program.implicit_gens[symbol.decl], span, state)
         state.step(End(results=(state.next(),), context=state.context, span=span))
 
     # control: the context, and the separator where it is not known, go through the region
@@ -251,8 +248,3 @@ def _separator_after(body: Sequence[tree.Piece], before: str | Value) -> str | V
                 if _separator_after(piece.body, before) != before:
                     return _UNKNOWN
     return before
-
-
-def default_sampling(type_: Type) -> dict[str, int]:
-    """Structured answers are longer than people think: they get twice the room."""
-    return {"max_tokens": 1024 if isinstance(type_, Record) else 512}
