@@ -333,7 +333,7 @@ class Model:
 @dataclass(frozen=True, slots=True)
 class Param:
     value: Value
-    default: Json = None
+    default: Json = field(default=None, hash=False)  # may be a list
     has_default: bool = False
 
 

@@ -11,7 +11,7 @@ declared once in a module and referred to by name.
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 # None, bool, int, float, str, list, dict: a recursive alias costs mypy more than it gives
@@ -107,7 +107,7 @@ class Field:
     name: str
     type: "Type"
     doc: str = ""
-    default: Json = None
+    default: Json = field(default=None, hash=False)  # may be a list
     has_default: bool = False
 
 

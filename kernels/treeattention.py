@@ -86,7 +86,7 @@ def _merge(out: Tensor, lse: Tensor, rows: Tensor, total: int) -> Tensor:
     """`[K, R, G, dim]` partial results by query, as one result `[K, total, G, dim]`."""
     heads, _, group, dim = out.shape
     top = lse.new_full((heads, total, group), float("-inf"))
-    top.index_reduce_(1, rows, lse, "amax")
+    top.scatter_reduce_(1, rows[None, :, None].expand_as(lse), lse, "amax")
     weight = torch.exp(lse - top[:, rows])
     norm = weight.new_zeros(top.shape).index_add_(1, rows, weight)
     weight /= norm[:, rows]

@@ -153,11 +153,16 @@ def compile_module(
 
 
 def _with_spans(module: Module, spans: Iterator[Span | None]) -> Module:
-    """The module with the places of its ops, in the order `planner.all_ops` gave them."""
+    """The module with the places that `planner.places` listed."""
     return replace(
         module,
-        functions=tuple(replace(f, body=_spanned(f.body, spans)) for f in module.functions),
-        flows=tuple(replace(f, body=_spanned(f.body, spans)) for f in module.flows),
+        natives=tuple(replace(native, span=next(spans)) for native in module.natives),
+        functions=tuple(
+            replace(f, span=next(spans), body=_spanned(f.body, spans)) for f in module.functions
+        ),
+        flows=tuple(
+            replace(f, span=next(spans), body=_spanned(f.body, spans)) for f in module.flows
+        ),
     )
 
 

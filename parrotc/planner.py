@@ -53,26 +53,27 @@ def make_plan(
         types=tuple(json.loads(text) for text in planner.types),
         flow_level=plan.FlowLevel(
             text=print_module(flow_level),
-            spans=tuple(planner.place(op.span) for op in all_ops(flow_level)),
+            spans=tuple(map(planner.place, places(flow_level))),
         ),
         passes=tuple(passes),
         remarks=tuple(remarks),
     )
 
 
-def all_ops(module: ops.Module) -> Iterator[ops.Op]:
-    """Every op of a module, in the order in which a plan lists their places."""
-    for function in module.functions:
-        yield from ops.walk(function.body)
-    for flow in module.flows:
-        yield from ops.walk(flow.body)
+def places(module: ops.Module) -> Iterator[Span | None]:
+    """Where everything in a module comes from, in the order in which a plan lists it: natives,
+    then each function and flow, followed by its ops."""
+    yield from (native.span for native in module.natives)
+    for holder in (*module.functions, *module.flows):
+        yield holder.span
+        yield from (op.span for op in ops.walk(holder.body))
 
 
 def _sources(given: Sequence[Source], module: ops.Module) -> tuple[Source, ...]:
     found = {id(source): source for source in given}
-    for op in all_ops(module):
-        if op.span is not None:
-            found.setdefault(id(op.span.source), op.span.source)
+    for span in places(module):
+        if span is not None:
+            found.setdefault(id(span.source), span.source)
     return tuple(found.values())
 
 

@@ -4,13 +4,16 @@ What `parrotc plan` prints and `parrotc viz` draws. It looks at a module after `
 sharing is visible: a context that several ops read from was filled once for all of them.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from parrotc.ir.analyses import Analysis, Count, by_characters
 from parrotc.ir.ops import (
+    Apply,
     Attempt,
     Call,
+    Const,
     Fill,
     Flow,
     Fold,
@@ -19,6 +22,7 @@ from parrotc.ir.ops import (
     Ids,
     If,
     Module,
+    Native,
     Op,
     Open,
     Text,
@@ -26,8 +30,10 @@ from parrotc.ir.ops import (
     blocks,
     walk,
 )
-from parrotc.ir.symbolic import Symbolic
+from parrotc.ir.symbolic import Most, Symbolic, lift, most, size
 from parrotc.passes.target import Target
+
+UNNAMED = re.compile(r"v(\.|$)")  # how lowering names a value that the author gave no name
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Prompts:
         self.flow = flow
         self.analysis = Analysis(optimised, flow, counter(optimised, target))
         self._functions = {op.site: op.function for op in calls(written)}
+        self._makers = {v.name: op for op in walk(flow.body) for v in op.results}
         self._carried = dict(_carried(flow))
         self.prompts = tuple(self._prompt(op) for op in walk(flow.body) if isinstance(op, Generate))
 
@@ -79,6 +86,42 @@ class Prompts:
     def generated(self) -> Symbolic:
         """How many tokens it generates at most."""
         return sum((self.analysis.times(p.op) * p.op.max_tokens for p in self.prompts), Symbolic())
+
+    def labelled(self, count: Symbolic | Most) -> Most:
+        """A count with sizes named as an author would: `|f.path|` for `|v.6|`."""
+        options = count.options if isinstance(count, Most) else (count,)
+        return most(map(self._labelled, options))
+
+    def _labelled(self, count: Symbolic) -> Symbolic:
+        total = Symbolic()
+        for names, coefficient in count.terms:
+            term = lift(coefficient)
+            for name in names:
+                term *= size(self._label(name))
+            total += term
+        return total
+
+    def _label(self, name: str) -> str:
+        """What a value is, in the words of the program."""
+        op = self._makers.get(name)
+        match op:
+            case Apply(function="show" | "str", args=(only,)):
+                return self._label(only.name)
+            case Apply(function="get", args=(record,), attrs=(("field", str(field)),)):
+                return f"{self._label(record.name)}.{field}"
+            case _ if not UNNAMED.match(name):
+                return plain_name(name)
+            case Const():
+                return op.json
+            case Apply(function="index", args=(held, at)):
+                return f"{self._label(held.name)}[{self._label(at.name)}]"
+            case Apply(function="slice", args=(held, start, stop)):
+                ends = (self._label(end.name).replace("null", "") for end in (start, stop))
+                return f"{self._label(held.name)}[{':'.join(ends)}]"
+            case Apply() | Native():
+                called = op.native.rpartition(".")[2] if isinstance(op, Native) else op.function
+                return f"{called}({', '.join(self._label(arg.name) for arg in op.args)})"
+        return plain_name(name)
 
     def prefix_text(self, name: str | None) -> str:
         """The whole text of a prefix of the module."""
@@ -134,6 +177,12 @@ class Prompts:
                 known = Fill(results=op.results, context=op.context, parts=fixed)
                 return int(self.analysis.filled(known).constant or 0)
         return 0
+
+
+def plain_name(name: str) -> str:
+    """A value's name without the number that keeps it apart from others."""
+    head, dot, number = name.rpartition(".")
+    return head if dot and number.isdigit() else name
 
 
 def calls(module: Module) -> Iterator[Call]:

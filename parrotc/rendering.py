@@ -36,10 +36,13 @@ SITE = "render"
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a prompt: tokens, one special token, or (`ids` empty) a place to generate."""
+    """A part of a prompt: tokens, one special token, or (no tokens) a place to generate.
 
-    ids: tuple[int, ...]
+    Each token comes with a text of its own, which is not readable where a character spans several.
+    """
+
     text: str
+    tokens: tuple[tuple[int, str], ...] = ()
     is_special: bool = False
 
 
@@ -85,7 +88,7 @@ def _check(function: Function, args: Mapping[str, Json]) -> None:
     for name in params.keys() & args.keys():
         found = problem(params[name].type, args[name])
         if found:
-            wrong.append(f"the input `{name}`: {found}")
+            wrong.append(f"{name}{found}" if found[0] in ".[" else f"{name}: {found}")
     if wrong:
         raise CompileError(Diagnostic("E0607", message, notes=(takes,)) for message in wrong)
 
@@ -138,7 +141,7 @@ def _pieces(seen: list[tuple[str, Seen]], tokenizer: Tokenizer) -> Iterator[Piec
     for name, one in seen:
         done += _kept(said, one.prompt[done:])
         yield from _tokens(one.prompt[done:], tokenizer)
-        yield Piece((), "{{gen " + name + "}}" if name else "{{gen}}")
+        yield Piece("{{gen " + name + "}}" if name else "{{gen}}")
         done, said = len(one.prompt), one.ids
 
 
@@ -156,8 +159,8 @@ def _tokens(ids: tuple[int, ...], tokenizer: Tokenizer) -> Iterator[Piece]:
     """Runs of ordinary tokens, whose characters may span tokens, and each special one alone."""
     specials = set(tokenizer.specials.values())
     for special, run in groupby(ids, specials.__contains__):
+        tokens = tuple((one, tokenizer.decode([one])) for one in run)
         if special:
-            yield from (Piece((one,), tokenizer.decode([one]), True) for one in run)
+            yield from (Piece(text, ((one, text),), True) for one, text in tokens)
         else:
-            plain = tuple(run)
-            yield Piece(plain, tokenizer.decode(list(plain)))
+            yield Piece(tokenizer.decode([one for one, _ in tokens]), tokens)

@@ -10,12 +10,12 @@ from itertools import zip_longest
 
 from parrotc.driver import Compilation
 from parrotc.ir.diagnostic import Diagnostic
-from parrotc.ir.ops import Flow
+from parrotc.ir.ops import Flow, Module
 from parrotc.ir.symbolic import Most, Symbolic
 from parrotc.ir.types import Json
 from parrotc.passes.table import PIPELINES, run
 from parrotc.prompts import Prompt, Prompts, counter
-from parrotc.sizes import Functions, Sizes, sizes
+from parrotc.sizes import Functions, sizes
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,6 @@ class Report:
     width: Figure
     read: Figure
     as_written: Figure
-    saved: Figure
     generated: Figure
     total: Figure
     remarks: tuple[str, ...]
@@ -77,48 +76,60 @@ def report(
     compilation: Compilation, name: str, args: Mapping[str, Json], functions: Functions
 ) -> Report:
     """The figures of a flow. `functions` finds those of the standard library, by target."""
-    optimised = next(flow for flow in compilation.optimised.flows if flow.name == name)
-    prompts = Prompts(compilation.module, compilation.optimised, optimised, compilation.target)
     plain = run(compilation.module, compilation.target, PIPELINES["O0"], verify_each=False)
-    written = next(flow for flow in plain.flows if flow.name == name)
-    count = counter(plain, compilation.target)
-    given = sizes(plain, written, compilation.target, args, count, functions)
-    before = Prompts(compilation.module, plain, written, compilation.target)
+    before = _Measured(compilation, plain, name, args, functions)
+    after = _Measured(compilation, compilation.optimised, name, args, functions)
+    analysis, prompts = after.prompts.analysis, after.prompts
     return Report(
         flow=name,
-        place=str(optimised.span or ""),
-        rows=tuple(_row(prompts, prompt, given) for prompt in prompts.prompts),
-        calls=_figure(prompts.analysis.calls, given),
-        depth=_figure(prompts.analysis.depth, given),
-        width=_figure(prompts.analysis.width, given),
-        read=_figure(prompts.read(), given),
-        as_written=_figure(before.read(), given),
-        saved=_figure(before.read() - prompts.read(), given),
-        generated=_figure(prompts.generated(), given),
-        total=_figure(prompts.read() + prompts.generated(), given),
+        place=str(prompts.flow.span or ""),
+        rows=tuple(after.row(prompt) for prompt in prompts.prompts),
+        calls=after.figure(analysis.calls),
+        depth=after.figure(analysis.depth),
+        width=after.figure(analysis.width),
+        read=after.figure(prompts.read()),
+        as_written=before.figure(before.prompts.read()),
+        generated=after.figure(prompts.generated()),
+        total=after.figure(prompts.read() + prompts.generated()),
         remarks=tuple(map(str, compilation.remarks)),
     )
 
 
-def _figure(count: Symbolic | Most, given: Sizes) -> Figure:
-    exact = count.at(given.known)
-    return Figure(exact, exact.at(given.limits))
+class _Measured:
+    """A flow of one module, with the sizes that inputs give its values."""
 
+    def __init__(
+        self,
+        compilation: Compilation,
+        module: Module,
+        name: str,
+        args: Mapping[str, Json],
+        functions: Functions,
+    ) -> None:
+        flow = next(flow for flow in module.flows if flow.name == name)
+        target = compilation.target
+        self.prompts = Prompts(compilation.module, module, flow, target)
+        self._sizes = sizes(module, flow, target, args, counter(module, target), functions)
 
-def _row(prompts: Prompts, prompt: Prompt, given: Sizes) -> CallRow:
-    op = prompt.op
-    return CallRow(
-        title=prompt.title,
-        line=op.span.position()[0] if op.span else None,
-        times=_figure(prompts.analysis.times(op), given),
-        constant=prompts.constant(prompt),
-        prompt=_figure(prompts.analysis.tokens(op.context), given),
-        shared=_figure(prompts.shared(prompt), given),
-        limit=op.max_tokens,
-        criteria=str(op.note("criteria") or ""),
-        group=op.note("group"),
-        depth=op.note("depth"),
-    )
+    def figure(self, count: Symbolic | Most) -> Figure:
+        exact = count.at(self._sizes.known)
+        limit = exact.at(self._sizes.limits)
+        return Figure(self.prompts.labelled(exact), self.prompts.labelled(limit))
+
+    def row(self, prompt: Prompt) -> CallRow:
+        op = prompt.op
+        return CallRow(
+            title=prompt.title,
+            line=op.span.position()[0] if op.span else None,
+            times=self.figure(self.prompts.analysis.times(op)),
+            constant=self.prompts.constant(prompt),
+            prompt=self.figure(self.prompts.analysis.tokens(op.context)),
+            shared=self.figure(self.prompts.shared(prompt)),
+            limit=op.max_tokens,
+            criteria=str(op.note("criteria") or ""),
+            group=op.note("group"),
+            depth=op.note("depth"),
+        )
 
 
 # --- gates ---
@@ -178,7 +189,7 @@ def as_text(found: Report) -> str:
 
 
 def _cells(row: CallRow) -> list[str]:
-    shared = "–" if row.shared.exact == Symbolic() else str(row.shared)
+    shared = "–" if str(row.shared) == "0" else str(row.shared)
     notes = ("" if note is None else str(note) for note in (row.criteria, row.group, row.depth))
     limit = f"≤ {row.limit:,}"
     return [row.title, str(row.line or ""), str(row.times), str(row.prompt), shared, limit, *notes]
@@ -186,10 +197,10 @@ def _cells(row: CallRow) -> list[str]:
 
 def _saving(found: Report) -> list[list[str]]:
     """What the flow would read as written; in percent, where both are known."""
-    saved, whole = found.saved.limit.constant, found.as_written.limit.constant
-    if saved == 0:
+    if str(found.as_written) == str(found.read):
         return []
-    share = f": sharing saves {saved / whole:.0%}" if saved is not None and whole else ""
+    read, whole = found.read.limit.constant, found.as_written.limit.constant
+    share = f": sharing saves {1 - read / whole:.0%}" if read is not None and whole else ""
     return [["as written", f"{found.as_written}{share}"]]
 
 

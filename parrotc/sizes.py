@@ -76,7 +76,7 @@ def sizes(
     for name, value in given.items():
         seen.note(name, value)
     seen.block(flow.body, given)
-    return Sizes(*({n: fmean(v) for n, v in one.items()} for one in (seen.known, seen.limits)))
+    return Sizes(seen.means(seen.known), seen.means(seen.limits))
 
 
 @dataclass(slots=True)
@@ -89,8 +89,14 @@ class _Seen:
     count: Count
     known: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     limits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    missed: set[str] = field(default_factory=set)  # not known every time, so their mean is not
+
+    def means(self, sizes: Mapping[str, list[float]]) -> dict[str, float]:
+        return {n: fmean(seen) for n, seen in sizes.items() if n not in self.missed}
 
     def note(self, name: str, value: Any) -> None:
+        if value is _UNKNOWN:
+            self.missed.add(name)
         match value:
             case _Generated():
                 self.limits[name].append(value.tokens)
@@ -108,9 +114,9 @@ class _Seen:
         for op in block.ops:
             values = self.op(op, known)
             for result, value in zip(op.results, values, strict=True):
+                self.note(result.name, value)
                 if value is not _UNKNOWN:
                     known[result.name] = value
-                    self.note(result.name, value)
         return [known.get(value.name, _UNKNOWN) for value in block.yields]
 
     def op(self, op: Op, known: dict[str, Any]) -> Sequence[Any]:
@@ -161,7 +167,7 @@ class _Seen:
     def map(self, op: Map, known: dict[str, Any]) -> Sequence[Any]:
         items = known.get(op.items.name, _UNKNOWN)
         if not isinstance(items, list):
-            self.block(op.body, dict(known))
+            self._iteration(op.body, [_UNKNOWN, _UNKNOWN], known)
             return [_UNKNOWN] * len(op.results)
         rows = [self._iteration(op.body, [item, i], known) for i, item in enumerate(items)]
         columns = zip(*rows, strict=True) if rows else [()] * len(op.results)
@@ -185,9 +191,9 @@ class _Seen:
     def _iteration(self, body: Block, given: list[Any], known: dict[str, Any]) -> list[Any]:
         inner = dict(known)
         for param, value in zip(body.params, given, strict=True):
+            self.note(param.name, value)
             if value is not _UNKNOWN:
                 inner[param.name] = value
-                self.note(param.name, value)
         return self.block(body, inner)
 
     def branch(self, op: If, known: dict[str, Any]) -> Sequence[Any]:

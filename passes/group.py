@@ -65,8 +65,10 @@ def _depth_first(body: Block) -> dict[str, int]:
     children: dict[str, list[str]] = defaultdict(list)
     roots: list[str] = []
     for op in walk(body):
-        above = [value.name for value in contexts(operands(op))]
-        params = [param for held in blocks(op) for param in held.params]
+        held = blocks(op)
+        yields = [value for block in held for value in block.yields]
+        above = [value.name for value in contexts((*operands(op), *yields))]
+        params = [param for block in held for param in block.params]
         for value in contexts((*op.results, *params)):
             (children[above[0]] if above else roots).append(value.name)
     place: dict[str, int] = {}

@@ -106,7 +106,8 @@ class _Propagation:
         notes: dict[str, object] = {"criteria": criteria}
         if self._places is not None:
             place = self._places.gens[op.site]
-            share = (place.before + place.cost) / (place.before + place.rank)
+            path = place.before + place.rank
+            share = (place.before + place.cost) / path if path else 1.0
             notes["due"] = round(self._deadline * share, 3)
         if signature == ("result",):
             notes |= {name: op.note(name) or pace for name, pace in self._pace.items()}

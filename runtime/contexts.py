@@ -64,15 +64,22 @@ class Session:
 
 
 class Node:
-    """An exact token sequence: that of `parent`, then `ids`. Starts with one holder."""
+    """An exact token sequence: that of `parent`, then `ids`. Starts with one holder.
 
-    __slots__ = ("_count", "_fill", "context", "ids", "length", "parent", "session")
+    The first `generated_length` tokens were there when the last generation in it ended: going on
+    from there is no sharing.
+    """
+
+    __slots__ = (
+        "_count", "_fill", "context", "generated_length", "ids", "length", "parent", "session",
+    )  # fmt: skip
 
     def __init__(self, session: Session, parent: "Node | None", ids: Sequence[int]) -> None:
         self.session = session
         self.parent = parent
         self.ids = tuple(ids)
         self.length: int = (parent.length if parent else 0) + len(self.ids)
+        self.generated_length: int = parent.generated_length if parent else 0
         self.context: ContextId | None = None  # once the engine has it
         self._fill: asyncio.Task[None] | None = None
         self._count = 1
@@ -83,7 +90,7 @@ class Node:
     def generated(cls, before: "Node", context: ContextId, kept: int) -> "Node":
         """The node of a context that a generation made: the engine has it already."""
         node = cls(before.session, None, ())
-        node.length = before.length + kept
+        node.length = node.generated_length = before.length + kept
         node.context = context
         return node
 

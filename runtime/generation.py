@@ -70,7 +70,7 @@ async def _run(
     try:
         node.check_length(1)
         context = await node.ensure(trace)
-        trace.counters.tokens_without_sharing += node.length
+        trace.counters.tokens_without_sharing += node.length - node.generated_length
         request = GenerateRequest(
             context=prompt.session.new_context(),
             parent=context,

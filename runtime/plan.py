@@ -133,7 +133,7 @@ class Flow(Data):
 class FlowLevel(Data):
     """The program before lowering, as IR text, so that it can be compiled for another model.
 
-    `spans` are the places of its ops, in the order of a walk: text does not carry them.
+    `spans` are the places of all that is in it (`planner.places`): text does not carry them.
     """
 
     text: str

@@ -167,6 +167,11 @@ class Decoder:
     def push(self, token: int) -> str:
         return self._decoder.decode(self._vocabulary.token_bytes(token))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all bytes so far have come out as characters."""
+        return self._decoder.getstate()[0] == b""
+
 
 def _special(token: tokenizers.AddedToken) -> bool:
     return bool(token.special or token.content.strip())

@@ -9,7 +9,7 @@ from parrotc.check.flows import check_flow, check_recursion
 from parrotc.check.imports import Imports
 from parrotc.check.lints import lint
 from parrotc.check.loader import Loader
-from parrotc.check.program import FlowSymbol, PfuncSymbol, Program
+from parrotc.check.program import FlowSymbol, ModelSymbol, PfuncSymbol, Program
 from parrotc.check.prompts import check_prompt
 from parrotc.check.report import Report
 from parrotc.check.session import File, Session
@@ -30,9 +30,8 @@ def check(root: Source, load: Loader) -> tuple[Program, tuple[Diagnostic, ...]]:
     file = imports.read(root)
     files = tuple(imports.files.values())
     _check_bodies(session, files)
-    program = _program(session, file, files)
-    lint(session, program, files)
-    return program, _ordered(session.report.found, files)
+    lint(session, files)
+    return _program(session, file, files), _ordered(session.report.found, files)
 
 
 def _check_bodies(session: Session, files: tuple[File, ...]) -> None:
@@ -60,6 +59,7 @@ def _program(session: Session, root: File, files: tuple[File, ...]) -> Program:
             for name, symbol in symbols.items()
             if isinstance(symbol, FlowSymbol | PfuncSymbol)
         },
+        models=tuple(s for s in session.symbols.values() if isinstance(s, ModelSymbol)),
         types=session.types,
         names=session.names,
         gens=session.gens,

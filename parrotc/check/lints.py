@@ -1,8 +1,211 @@
-"""Warnings that need types and names, but no plan."""
+"""Warnings that need names and types, but no plan: unused names, wasted draws, trust.
 
-from parrotc.check.program import Program
+Only files without errors are linted, and never the standard library.
+"""
+
+from collections.abc import Iterator
+
+from parrotc.check.loader import is_standard
+from parrotc.check.program import ExternSymbol, FlowSymbol, LocalSymbol, PfuncSymbol
 from parrotc.check.session import File, Session
+from parrotc.ir.diagnostic import Label, Level
+from parrotc.ir.types import Bool, Choice, Enum, Float, Int, Scored
+from parrotc.syntax import tree
 
 
-def lint(session: Session, program: Program, files: tuple[File, ...]) -> None:
-    pass
+def lint(session: Session, files: tuple[File, ...]) -> None:
+    """Add the warnings of every file that has no error."""
+    wrong = {
+        finding.span.source
+        for finding in session.report.found
+        if finding.span is not None and finding.level is Level.ERROR
+    }
+    for file in files:
+        if file.tree.source not in wrong and not is_standard(file.tree.source):
+            for rule in (_unused_imports, _unused_names, _wasted_draws, _idle_policies, _trust):
+                rule(session, file)
+
+
+def walk(node: tree.Node) -> Iterator[tree.Node]:
+    """A node and all that is in it, outer before inner, in order."""
+    stack = [node]
+    while stack:
+        at = stack.pop()
+        yield at
+        stack.extend(reversed(tree.children(at)))
+
+
+# names that nothing reads
+
+
+def _unused_imports(session: Session, file: File) -> None:
+    read: set[str] = set()
+    for item in file.tree.items:
+        if isinstance(item, tree.Decl):
+            read.update(_read_names(item))
+    for item in file.tree.items:
+        if not isinstance(item, tree.Import):
+            continue
+        for name in item.names:
+            if (name.alias or name.name) not in read:
+                _unused(session, f"`{name.alias or name.name}` is imported, but never used", name)
+        if not item.names and (item.alias or item.module.split(".")[0]) not in read:
+            _unused(session, f"`{item.module}` is imported, but never used", item)
+
+
+def _unused_names(session: Session, file: File) -> None:
+    """Names that a flow or test binds and never reads. Items of loops need no reader."""
+    for item in file.tree.items:
+        if not isinstance(item, tree.FlowDecl | tree.TestDecl):
+            continue
+        targets = [node.target for node in walk(item) if isinstance(node, tree.Assign)]
+        bound = [name for target in targets for name in target.names]
+        read = set(_read_names(item, skip={id(name) for name in bound}))
+        first = {name.id: name for name in reversed(bound)}
+        for name in first.values():
+            if name.id not in read and not name.id.startswith("_"):
+                _unused(session, f"`{name.id}` is bound, but never read", name)
+
+
+def _unused(session: Session, message: str, node: tree.Node) -> None:
+    session.report.add("W0301", message, node.span, help="remove it, or begin its name with `_`")
+
+
+def _read_names(root: tree.Node, skip: set[int] | None = None) -> Iterator[str]:
+    """The first part of every name in a declaration, wherever it stands."""
+    for node in walk(root):
+        match node:
+            case tree.Name() if id(node) not in (skip or ()):
+                yield node.id
+            case tree.NamedType() | tree.Filter() | tree.Decorator():
+                yield node.name.split(".")[0]
+
+
+# draws that cannot differ
+
+
+def _wasted_draws(session: Session, file: File) -> None:
+    greedy = "its generations are greedy, so every draw is the same"
+    help_ = "give the hole a temperature: `{{gen temperature=0.8}}`"
+    for node, symbol in _policy_calls(session, file):
+        policy = session.policies[node]
+        if _samples(session, symbol):
+            continue
+        count, retry = _argument(node, "n"), _argument(node, "retry")
+        if count is not None and not _is_one(count.value):
+            message = f"`{symbol.decl.name}` gives the same answer {count.value.span.text()} times"
+            session.report.add("W0601", message, count.span, note=greedy, help=help_)
+        if retry is not None and policy.retry:
+            _useless_retry(session, symbol, retry)
+    for item in file.tree.items:
+        symbol = session.symbols.get(item) if isinstance(item, tree.PfuncDecl) else None
+        if isinstance(symbol, PfuncSymbol) and not _samples(session, symbol):
+            for decorator in symbol.decl.decorators:
+                if decorator.name == "retry":
+                    _useless_retry(session, symbol, decorator)
+
+
+def _useless_retry(session: Session, symbol: PfuncSymbol, node: tree.Node) -> None:
+    session.report.add(
+        "W0602",
+        f"running `{symbol.decl.name}` again gives the same answer",
+        node.span,
+        note="its generations are greedy: a retry only helps when the engine itself fails",
+        help="give the hole a temperature: `{{gen temperature=0.8}}`",
+    )
+
+
+def _policy_calls(session: Session, file: File) -> Iterator[tuple[tree.With, PfuncSymbol]]:
+    for item in file.tree.items:
+        for node in walk(item):
+            if isinstance(node, tree.With) and isinstance(node.call, tree.CallExpr):
+                symbol = session.names.get(node.call.function)
+                if isinstance(symbol, PfuncSymbol):
+                    yield node, symbol
+
+
+def _samples(session: Session, symbol: PfuncSymbol) -> bool:
+    """Whether two runs of the function can differ."""
+    holes = [node for node in walk(symbol.decl) if isinstance(node, tree.Gen)]
+    options = [session.gens[hole].sampling for hole in holes if hole in session.gens]
+    return any(given.get("temperature", 0) > 0 and "seed" not in given for given in options)
+
+
+def _argument(node: tree.With, name: str) -> tree.Arg | None:
+    return next((arg for arg in node.policies if arg.name == name), None)
+
+
+def _is_one(node: tree.Expr) -> bool:
+    return isinstance(node, tree.Literal) and node.value == 1
+
+
+# policies that no call reads
+
+
+def _idle_policies(session: Session, file: File) -> None:
+    for item in file.tree.items:
+        if not isinstance(item, tree.FlowDecl) or not item.decorators:
+            continue
+        called = [
+            session.names.get(node.function)
+            for node in walk(item)
+            if isinstance(node, tree.CallExpr)
+        ]
+        if not any(isinstance(symbol, PfuncSymbol | FlowSymbol) for symbol in called):
+            for decorator in item.decorators:
+                message = f"`@{decorator.name}` has nothing to act on"
+                note = f"no call in `{item.name}` asks a model"
+                session.report.add("W0603", message, decorator.span, note=note)
+
+
+# untrusted text in a system message
+
+
+def _trust(session: Session, file: File) -> None:
+    """Warn where a flow passes text from outside into a system message."""
+    for item in file.tree.items:
+        if not isinstance(item, tree.FlowDecl):
+            continue
+        for node in walk(item):
+            symbol = session.names.get(node.function) if isinstance(node, tree.CallExpr) else None
+            if isinstance(node, tree.CallExpr) and isinstance(symbol, PfuncSymbol):
+                _trust_call(session, node, symbol)
+
+
+def _trust_call(session: Session, node: tree.CallExpr, symbol: PfuncSymbol) -> None:
+    holes = _system_holes(symbol.decl)
+    names = [param.name for param in symbol.params]
+    for index, arg in enumerate(node.args):
+        name = arg.name or (names[index] if index < len(names) else "")
+        if name not in holes or not _is_from_outside(session, arg.value):
+            continue
+        session.report.add(
+            "W0701",
+            f"text from outside becomes part of a system message of `{symbol.decl.name}`",
+            arg.value.span,
+            labels=[Label(holes[name].span, "shown here")],
+            note="a model trusts its system message: who writes into it gives it orders",
+            help="show it in the `user` message",
+        )
+
+
+def _system_holes(decl: tree.PfuncDecl) -> dict[str, tree.Show]:
+    """The parameters that a system message shows, each with its first hole."""
+    found: dict[str, tree.Show] = {}
+    for message in walk(decl):
+        if not isinstance(message, tree.MessagePiece) or message.role != "system":
+            continue
+        for hole in walk(message):
+            if isinstance(hole, tree.Show):
+                for name in walk(hole):
+                    if isinstance(name, tree.Name):
+                        found.setdefault(name.id, hole)
+    return found
+
+
+def _is_from_outside(session: Session, value: tree.Expr) -> bool:
+    """Whether a value holds free text that the program did not write itself."""
+    if isinstance(session.types.get(value), Int | Float | Bool | Enum | Choice | Scored):
+        return False
+    meanings = [session.names.get(node) for node in walk(value)]
+    return any(isinstance(m, LocalSymbol | ExternSymbol | PfuncSymbol) for m in meanings)

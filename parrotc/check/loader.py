@@ -48,13 +48,13 @@ def modules_near(importer: Source) -> set[str]:
     """Modules that an import could have meant: the standard library's, and files beside it."""
     found = {f"std.{name}" for name in _standard_names()}
     folder = Path(importer.name).parent
-    if not _is_standard(importer) and folder.is_dir():
+    if not is_standard(importer) and folder.is_dir():
         found |= {path.stem for path in folder.glob("*.pfn")}
     return found
 
 
 def _beside(module: str, level: int, importer: Source) -> Path | None:
-    if _is_standard(importer):
+    if is_standard(importer):
         return None
     folder = Path(importer.name).parent.joinpath(*[".."] * max(0, level - 1))
     parts = [part for part in module.split(".") if part]
@@ -64,7 +64,8 @@ def _beside(module: str, level: int, importer: Source) -> Path | None:
     return Path(os.path.normpath(folder.joinpath(*parts[:-1], f"{parts[-1]}.pfn")))
 
 
-def _is_standard(source: Source) -> bool:
+def is_standard(source: Source) -> bool:
+    """Whether a source is part of the standard library."""
     return source.name.startswith(f"{_STANDARD}/")
 
 

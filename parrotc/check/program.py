@@ -130,6 +130,7 @@ class Program:
     root: tree.Tree
     trees: tuple[tree.Tree, ...]
     exports: dict[str, FlowSymbol | PfuncSymbol]
+    models: tuple[ModelSymbol, ...] = ()  # every one that is declared, in any file
     types: dict[tree.Node, Type] = field(default_factory=dict)  # of every expression
     names: dict[tree.Node, Symbol] = field(default_factory=dict)  # Name, Attribute → its meaning
     gens: dict[tree.Gen, GenInfo] = field(default_factory=dict)

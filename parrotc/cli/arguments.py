@@ -18,7 +18,7 @@ class Place(NamedTuple):
     name: str
 
 
-class PlaceType(click.ParamType):
+class PlaceType(click.ParamType[Any]):
     """Reads `FILE[:NAME]`. A drive letter is no name: what follows the colon must be one."""
 
     name = "file[:name]"
@@ -32,7 +32,7 @@ class PlaceType(click.ParamType):
         return Place(value, "")
 
 
-class PairType(click.ParamType):
+class PairType(click.ParamType[Any]):
     """Reads `NAME=VALUE`."""
 
     name = "name=value"

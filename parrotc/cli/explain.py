@@ -24,12 +24,11 @@ def command(code: str | None) -> None:
         for name, page in pages.items():
             click.echo(f"{name}  {_title(page)}")
         return
-    page = pages.get(code.upper())
-    if page is None:
+    if code.upper() not in pages:
         near = difflib.get_close_matches(code.upper(), pages, n=1, cutoff=0.7)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise click.UsageError(f"there is no code {code}.{hint}")
-    _show(page.read_text("utf-8"))
+    _show(pages[code.upper()].read_text("utf-8"))
 
 
 def _pages() -> dict[str, Traversable]:

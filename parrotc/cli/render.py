@@ -43,16 +43,16 @@ def command(
     function = choose("function", program.name, {one.name: one for one in module.functions})
     types = {param.name: param.type for param in function.body.params[1:]}
     pieces = render(module, function, read_inputs(inputs, types), targets(module))
-    tokenizer = target.models[model_of(module, function)].tokenizer
     if as_json:
-        listed = [{"ids": piece.ids, "text": piece.text} for piece in pieces]
+        listed = [{"ids": [one for one, _ in p.tokens], "text": p.text} for p in pieces]
         click.echo(json.dumps(listed, ensure_ascii=False, indent=1))
     elif as_tokens:
-        for token, text in tokens(pieces, tokenizer):
-            click.echo(f"{token:>7}  {json.dumps(text, ensure_ascii=False)}")
+        for piece in pieces:
+            for token, text in piece.tokens or [("", piece.text)]:
+                click.echo(f"{token:>7}  {json.dumps(text, ensure_ascii=False)}")
     else:
         click.echo("".join(map(_coloured if in_colour(sys.stdout) else _plain, pieces)))
-        click.echo(f"{sum(len(piece.ids) for piece in pieces):,} tokens", err=True)
+        click.echo(f"{sum(len(piece.tokens) for piece in pieces):,} tokens", err=True)
 
 
 def _plain(piece: "Piece") -> str:
@@ -61,6 +61,6 @@ def _plain(piece: "Piece") -> str:
 
 def _coloured(piece: "Piece") -> str:
     """Special tokens and places to generate in colours of their own."""
-    if not piece.ids:
+    if not piece.tokens:
         return click.style(piece.text, fg="green", bold=True)
     return click.style(piece.text, fg="magenta") if piece.is_special else piece.text

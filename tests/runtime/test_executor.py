@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 import pytest
-from fakes import StrictEngine
+from fakes import ByteTokens, StrictEngine
 from plans import executor_of, plan_of
 
+from parrotc.runtime.engines.protocol import Piece
 from parrotc.runtime.errors import RunError
 from parrotc.runtime.plan import Plan
 from parrotc.runtime.trace import Event, Trace
@@ -81,6 +82,24 @@ async def test_text_between_hard_boundaries_is_one_string() -> None:
     engine = StrictEngine(Pairs())
     await run(program(flow), engine, a="b")
     assert engine.seen[0].prompt == tuple(Pairs().encode("xbyz"))
+
+
+async def test_ids_that_were_certain_and_changed_are_not_used() -> None:
+    """A tokenizer may be wrong about what is stable; the whole decides."""
+
+    class Liar(ByteTokens):
+        def encode(self, text: str) -> list[int]:
+            return [len(text), *super().encode(text)]
+
+        def stable_prefix(self, text: str) -> list[int]:
+            return self.encode(text)
+
+    engine = StrictEngine(Liar())
+    await run(program(SHARED), engine, doc="long " * 10, n=2)
+    text = f"The document:\n{'long ' * 10}\nQuestion "
+    assert {seen.prompt for seen in engine.seen} == {
+        (300, *Liar().encode(f"{text}{n}")) for n in range(2)
+    }
 
 
 SHARED = """
@@ -312,6 +331,24 @@ async def test_a_failure_stops_the_rest_of_the_run() -> None:
     assert len(calls) < 100
 
 
+async def test_a_fold_may_replace_a_value_that_failed() -> None:
+    flow = """
+      flow @main(%n: int) -> int {
+        %empty = const [] : list<int>
+        %bad = apply index(%empty, %n) : int
+        %items = apply range(%n) : list<int>
+        %last = fold (%item: int, %at: int, %so: int) in %items from %bad : int {
+          %next = apply add(%item, %n) : int
+          yield %next
+        }
+        return %last
+      }
+    """
+    assert await run(program(flow), n=3) == 5
+    with pytest.raises(RunError, match="index 0 is outside a list of 0"):
+        await run(program(flow), n=0)
+
+
 async def test_a_retry_draws_again() -> None:
     flow = """
       flow @main(%t: str) -> int(ge=1, le=3) {
@@ -438,4 +475,55 @@ async def test_cancelling_a_run_leaves_nothing() -> None:
         task.cancel()
         await asyncio.wait((task,))
         await asyncio.sleep(0.01)
+        assert engine.live == {}
+
+
+class Slow(StrictEngine):
+    """Takes a while to stop a generation, and counts those that are under way."""
+
+    running = 0
+
+    async def generate(self, request: Any) -> Any:
+        self.running += 1
+        pieces = super().generate(request)
+        try:
+            async for piece in pieces:
+                yield piece
+                if isinstance(piece, Piece):
+                    await asyncio.sleep(0)
+        finally:
+            self.running -= 1
+            if asyncio.current_task() and asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                for _ in range(10):
+                    await asyncio.sleep(0)
+
+
+async def test_cancelling_while_a_region_ends_leaves_nothing() -> None:
+    flow = """
+      flow @main(%text: str) -> str {
+        %yes = const true : bool
+        %c0 = context.open @local
+        %c3 = if %yes : context {
+          %c1 = context.fill %c0, ids[1] "<s>", %text, ids[2] "</s>"
+          %c2, %kept = context.gen %c1 site "main.0/0" name "" (max_tokens = 1) : str
+          %c9, %dead = context.gen %c1 site "main.1/0" name "" (max_tokens = 200) : list<str>
+          yield %c2
+        } else {
+          yield %c0
+        }
+        %c4, %out = context.gen %c3 site "main.2/0" name "" (max_tokens = 9) : str
+        return %out
+      }
+    """
+    plan = program(flow)
+    for steps in range(120):
+        engine = Slow()
+        executor = executor_of(plan, engine)
+        task = asyncio.create_task(executor.run("main", {"text": "abc"}))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait((task,))
+        assert engine.running == 0
+        await executor.close()
         assert engine.live == {}

@@ -66,7 +66,7 @@ def test_parse_answers_anything(text: str) -> None:
         assert finding.span is not None and finding.span.source is source
         assert 0 <= finding.span.start <= finding.span.end <= len(text)
         assert finding.render()
-        assert "__" not in finding.message + finding.label
+        assert "_ANON" not in finding.message + finding.label
     errors = [finding for finding in found if finding.level is Level.ERROR]
     assert len(errors) <= len(cut(text)) + 1, "at most one error a declaration"
     assert errors or tree.items, "a program without declarations is an error"

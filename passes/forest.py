@@ -1,0 +1,142 @@
+"""The prefix trees of a module: one that each model starts, one below each other context.
+
+Every fill of every flow is entered, so a node knows which flows go through it, how many of their
+fills do, and where in each flow all of these can see it. Nodes of constants that several flows go
+through are *entries*: they become prefixes of the module.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from parrotc.ir.ops import Block, Fill, Flow, Module, Op, Open, Part, Value, blocks, operands, walk
+from parrotc.passes.regions import Position, Regions
+from parrotc.passes.trie import Node, insert, units_of
+
+
+@dataclass(slots=True)
+class Filling:
+    """How a fill goes through a tree: from one node to another, with parts left after that."""
+
+    start: Node
+    end: Node
+    rest: tuple[Part, ...]
+
+    def path(self) -> list[Node]:
+        """The nodes after the start, the end included."""
+        nodes: list[Node] = []
+        node = self.end
+        while node is not self.start:
+            nodes.append(node)
+            assert node.parent is not None
+            node = node.parent
+        return nodes[::-1]
+
+
+@dataclass(slots=True)
+class Planted:
+    """What one flow has in the forest."""
+
+    at: dict[Value, Node] = field(default_factory=dict)  # contexts that stand at a node
+    fillings: dict[Value, Filling] = field(default_factory=dict)  # by what the fill assigns
+    roots: dict[Node, Value] = field(default_factory=dict)  # trees below a context of the flow
+
+
+class Forest:
+    def __init__(self, module: Module) -> None:
+        self.trees: dict[str, Node] = {model.name: Node(()) for model in module.models}
+        self._prefixes = {prefix.name: prefix for prefix in module.prefixes}
+        self.flows = {flow.name: self._plant(flow) for flow in module.flows}
+        self.entries: dict[Node, str] = {}
+        for tree in self.trees.values():
+            _name_entries(tree, self.entries)
+
+    def _plant(self, flow: Flow) -> Planted:
+        planted = Planted()
+        regions = Regions(flow.body)
+        for op, position in _positions(flow.body):
+            if isinstance(op, Open):
+                self._open(flow.name, op, position, regions, planted)
+            elif isinstance(op, Fill):
+                self._fill(flow.name, op, position, regions, planted)
+        for op in walk(flow.body):
+            yielded = [value for block in blocks(op) for value in block.yields]
+            for value in (*operands(op), *yielded):
+                if value in planted.at:
+                    planted.at[value].ends.add(flow.name)
+        return planted
+
+    def _open(
+        self, flow: str, op: Open, position: Position, regions: Regions, planted: Planted
+    ) -> None:
+        node = self.trees[op.model]
+        for node in (node, *insert(node, self._ids(op.prefix))):
+            node.enter(flow, op, position, regions)
+        node.names.setdefault(flow, op.result)
+        planted.at[op.result] = node
+
+    def _ids(self, name: str | None) -> list[int]:
+        """The ids of a prefix that the module has already."""
+        chain: list[tuple[int, ...]] = []
+        while name is not None:
+            chain.append(self._prefixes[name].ids)
+            name = self._prefixes[name].parent
+        return [token for ids in reversed(chain) for token in ids]
+
+    def _fill(
+        self, flow: str, op: Fill, position: Position, regions: Regions, planted: Planted
+    ) -> None:
+        start = planted.at.get(op.context)
+        if start is None:
+            start = planted.at[op.context] = Node(())
+            planted.roots[start] = op.context
+        units, rest = units_of(op.parts)
+        end = start
+        for end in insert(start, units):
+            end.enter(flow, op, position, regions)
+        end.ends.add(flow)
+        if not rest:
+            planted.at[op.result] = end
+            end.names.setdefault(flow, op.result)
+        planted.fillings[op.result] = Filling(start, end, rest)
+
+
+def _positions(body: Block) -> Iterator[tuple[Op, Position]]:
+    """Every op with where it stands, in the order of a walk, with regions numbered in that order."""
+    count = -1
+
+    def visit(block: Block) -> Iterator[tuple[Op, Position]]:
+        nonlocal count
+        count += 1
+        region = count
+        for at, op in enumerate(block.ops):
+            yield op, Position(region, at)
+            for inner in blocks(op):
+                yield from visit(inner)
+
+    return visit(body)
+
+
+def _name_entries(tree: Node, names: dict[Node, str]) -> None:
+    """Name the entries below a tree's root that a flow opens or that branch, parents first."""
+    order: list[Node] = []
+    waiting = list(reversed(tree.children.values()))
+    while waiting:
+        node = waiting.pop()
+        if len(node.flows) > 1 and all(isinstance(unit, int) for unit in node.units):
+            order.append(node)
+            waiting += reversed(node.children.values())
+    entries = set(order)
+    kept: set[Node] = set()
+    branches: dict[Node, int] = {}  # how many children lead to entries that are kept
+    for node in reversed(order):
+        if branches.get(node, 0) > 1 or any(_opens(node, f, entries) for f in node.flows):
+            kept.add(node)
+        if (node in kept or branches.get(node, 0)) and node.parent is not None:
+            branches[node.parent] = branches.get(node.parent, 0) + 1
+    names.update((node, f"p{len(names) + n}") for n, node in enumerate(n for n in order if n in kept))
+
+
+def _opens(node: Node, flow: str, entries: set[Node]) -> bool:
+    """Whether a flow needs a context right at an entry, not only at entries below it."""
+    below = (child for child in node.children.values() if flow in child.flows)
+    return flow in node.ends or any(child not in entries for child in below)

@@ -1,0 +1,59 @@
+"""From a row of logits to a token. A draw depends on its key, its position and the logits alone.
+
+Batching changes logits by rounding errors, never the number that is drawn, so a sample is the same
+in every batch up to those errors.
+"""
+
+import torch
+from torch import Tensor
+
+from parrotc.ir.tokenhash import extend, start
+from parrotc.runtime.engines.protocol import Sampling
+
+_HEAD = 1024  # tokens that are sorted first: nearly always all the mass that top_p asks for
+
+
+def draw(key: int, position: int) -> float:
+    """A number in [0, 1) for the token at `position` of the generation with this key."""
+    return (extend(start(key), (position,)) >> 11) / (1 << 53)
+
+
+def choose(logits: Tensor, sampling: Sampling, position: int) -> int:
+    """The token that `sampling` takes from `logits` [vocab]. The limits apply in this order:
+    temperature, then min_p, top_k and top_p, each over what is left."""
+    if sampling.temperature <= 0:
+        return int(logits.argmax())
+    number = draw(sampling.key, position)
+    p = torch.softmax(logits.double() / sampling.temperature, dim=0)
+    if sampling.min_p > 0:
+        p = p.where(p >= sampling.min_p * p.max(), 0.0)
+    if sampling.top_k <= 0 and sampling.top_p >= 1:
+        return _pick(p, number)
+    best, tokens = _best(p, sampling)
+    return int(tokens[_pick(best, number)])
+
+
+def _best(p: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """The most probable tokens, best first, as far as top_k and top_p go."""
+    limit = sampling.top_k if 0 < sampling.top_k < len(p) else len(p)
+    best, tokens = torch.topk(p, min(limit, _HEAD))
+    if sampling.top_p < 1 and best.sum() < sampling.top_p * _mass(p, limit):
+        best, tokens = torch.topk(p, limit)
+    elif sampling.top_p >= 1 and limit > _HEAD:
+        best, tokens = torch.topk(p, limit)
+    if sampling.top_p < 1:
+        before = best.cumsum(0) - best
+        best = best.where(before < sampling.top_p * _mass(p, limit), 0.0)
+    return best, tokens
+
+
+def _mass(p: Tensor, limit: int) -> Tensor:
+    """The probability of the `limit` best tokens together."""
+    return p.sum() if limit == len(p) else torch.topk(p, limit).values.sum()
+
+
+def _pick(p: Tensor, number: float) -> int:
+    """The index whose share of the total holds `number`. Shares of 0 are never picked."""
+    sums = p.cumsum(0)
+    at = int(torch.searchsorted(sums, number * sums[-1], right=True))
+    return min(at, int(p.nonzero()[-1]))  # rounding may leave the last sum below the total
