@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from parrotc.background import Background
-from parrotc.ir.types import STR, Json, Type
+from parrotc.ir.types import Json, Str, Type
 from parrotc.runtime.plan import Flow, Plan
 from parrotc.runtime.results import PythonTypes
 from parrotc.runtime.trace import Trace, Watcher
@@ -83,7 +83,9 @@ class FlowHandle:
         def tell(piece: str | None) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        work = self._typed(self._bound(args, inputs), seed, timeout, sink=tell)
+        is_text = isinstance(self._result, Str)
+        sink = tell if is_text else None
+        work = self._typed(self._bound(args, inputs), seed, timeout, sink=sink)
         run = self._background.start(work)
         run.add_done_callback(lambda _: None if loop.is_closed() else tell(None))
         told = ""
@@ -92,7 +94,7 @@ class FlowHandle:
                 told += piece
                 yield piece
             result = await asyncio.wrap_future(run)
-            if self._result != STR:
+            if not is_text:
                 yield result
             elif result != told:
                 yield result.removeprefix(told)

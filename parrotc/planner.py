@@ -64,7 +64,8 @@ def places(module: ops.Module) -> Iterator[Span | None]:
     """Where everything in a module comes from, in the order in which a plan lists it: natives,
     then each function and flow, followed by its ops."""
     yield from (native.span for native in module.natives)
-    for holder in (*module.functions, *module.flows):
+    holders: tuple[ops.Function | ops.Flow, ...] = (*module.functions, *module.flows)
+    for holder in holders:
         yield holder.span
         yield from (op.span for op in ops.walk(holder.body))
 

@@ -13,6 +13,7 @@ from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.ops import Flow, Module
 from parrotc.ir.symbolic import Most, Symbolic
 from parrotc.ir.types import Json
+from parrotc.passes.remark import Remark
 from parrotc.passes.table import PIPELINES, run
 from parrotc.prompts import Prompt, Prompts, counter
 from parrotc.sizes import Functions, sizes
@@ -91,8 +92,25 @@ def report(
         as_written=before.figure(before.prompts.read()),
         generated=after.figure(prompts.generated()),
         total=after.figure(prompts.read() + prompts.generated()),
-        remarks=tuple(map(str, compilation.remarks)),
+        remarks=tuple(
+            str(remark)
+            for remark in compilation.remarks
+            if _is_of(remark, compilation.module, name)
+        ),
     )
+
+
+def _is_of(remark: Remark, module: Module, name: str) -> bool:
+    """Whether a remark is about this flow: its place is behind the flow's and no later one's."""
+    place = remark.span
+    if place is None:
+        return True
+    before = [
+        (flow.span.start, flow.name)
+        for flow in module.flows
+        if flow.span and flow.span.source is place.source and flow.span.start <= place.start
+    ]
+    return not before or max(before)[1] == name
 
 
 class _Measured:

@@ -21,16 +21,6 @@ class Filling:
     end: Node
     rest: tuple[Part, ...]
 
-    def path(self) -> list[Node]:
-        """The nodes after the start, the end included."""
-        nodes: list[Node] = []
-        node = self.end
-        while node is not self.start:
-            nodes.append(node)
-            assert node.parent is not None
-            node = node.parent
-        return nodes[::-1]
-
 
 @dataclass(slots=True)
 class Planted:
@@ -43,7 +33,7 @@ class Planted:
 
 class Forest:
     def __init__(self, module: Module) -> None:
-        self.trees: dict[str, Node] = {model.name: Node(()) for model in module.models}
+        self.trees: dict[str, Node] = {model.name: Node() for model in module.models}
         self._prefixes = {prefix.name: prefix for prefix in module.prefixes}
         self.flows = {flow.name: self._plant(flow) for flow in module.flows}
         self.entries: dict[Node, str] = {}
@@ -87,7 +77,7 @@ class Forest:
     ) -> None:
         start = planted.at.get(op.context)
         if start is None:
-            start = planted.at[op.context] = Node(())
+            start = planted.at[op.context] = Node()
             planted.roots[start] = op.context
         units, rest = units_of(op.parts)
         end = start
@@ -133,7 +123,9 @@ def _name_entries(tree: Node, names: dict[Node, str]) -> None:
             kept.add(node)
         if (node in kept or branches.get(node, 0)) and node.parent is not None:
             branches[node.parent] = branches.get(node.parent, 0) + 1
-    names.update((node, f"p{len(names) + n}") for n, node in enumerate(n for n in order if n in kept))
+    names.update(
+        (node, f"p{len(names) + n}") for n, node in enumerate(n for n in order if n in kept)
+    )
 
 
 def _opens(node: Node, flow: str, entries: set[Node]) -> bool:

@@ -99,9 +99,7 @@ def _inner(op: Op) -> tuple[Op, Counter[Value]]:
     return with_blocks(op, tuple(done)), read
 
 
-def _freeing(
-    ops: list[Op], uses: dict[Value, _Use], yields: tuple[Value, ...]
-) -> tuple[Op, ...]:
+def _freeing(ops: list[Op], uses: dict[Value, _Use], yields: tuple[Value, ...]) -> tuple[Op, ...]:
     """The ops with notes on what makes a context, and a free after each one's last use."""
     ends: dict[int, list[Value]] = {}
     for context, use in uses.items():

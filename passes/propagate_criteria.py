@@ -83,9 +83,7 @@ class _Propagation:
             self._ask(value, asked)
         return op
 
-    def _region(
-        self, op: Op, held: tuple[Block, ...], asked: str | None, in_map: bool
-    ) -> Op:
+    def _region(self, op: Op, held: tuple[Block, ...], asked: str | None, in_map: bool) -> Op:
         """What a loop carries is asked for as strictly as anything that comes out of it."""
         wanted = [self._asked.get(value.name) for value in op.results]
         if isinstance(op, Fold):

@@ -19,10 +19,15 @@ from parrotc.passes.apply_template import apply_template
 from parrotc.passes.cse import cse
 from parrotc.passes.dce import dce
 from parrotc.passes.effects import effects
+from parrotc.passes.estimate import estimate
 from parrotc.passes.fold_constants import fold_constants
+from parrotc.passes.group import group
 from parrotc.passes.hoist import hoist
+from parrotc.passes.lifetimes import lifetimes
 from parrotc.passes.lower_calls import lower_calls
+from parrotc.passes.propagate_criteria import propagate_criteria
 from parrotc.passes.remark import Remarks
+from parrotc.passes.split_prefixes import split_prefixes
 from parrotc.passes.target import Target
 from parrotc.passes.tokenize import tokenize
 
@@ -52,20 +57,26 @@ PASSES: dict[str, PassInfo] = {
     "dce": _row(dce),
     "cse": _row(cse),
     "hoist": _row(hoist),
+    "split-prefixes": _row(split_prefixes),
+    "propagate-criteria": _row(propagate_criteria),
+    "group": _row(group),
+    "estimate": _row(estimate),
+    "lifetimes": _row(lifetimes),
 }  # fmt: skip
 
 PIPELINES: dict[str, tuple[str, ...]] = {
-    "O0": ("effects", "lower-calls", "apply-template", "tokenize"),
+    "O0": ("effects", "lower-calls", "apply-template", "tokenize", "lifetimes"),
     "O1": (
         "effects", "fold-constants", "lower-calls", "apply-template", "tokenize", "dce", "cse",
-        "hoist",
+        "hoist", "split-prefixes", "cse", "propagate-criteria", "group", "estimate", "lifetimes",
     ),
 }  # fmt: skip
 
 
 def with_pass(name: str) -> tuple[str, ...]:
     """O0 and one more pass, at the place that it has in O1."""
-    return tuple(one for one in PIPELINES["O1"] if one == name or one in PIPELINES["O0"])
+    wanted = {name, *PIPELINES["O0"]}
+    return tuple(dict.fromkeys(one for one in PIPELINES["O1"] if one in wanted))
 
 
 def run(

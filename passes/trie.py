@@ -27,12 +27,16 @@ class Passing:
 class Node:
     """A place in the tree. `ends`: the flows in which a prompt may stop, or go on, right here."""
 
-    units: tuple[Unit, ...]  # from the parent to here
+    units: tuple[Unit, ...] = ()  # from the parent to here
     parent: "Node | None" = None
     children: dict[Unit, "Node"] = field(default_factory=dict)
     flows: dict[str, Passing] = field(default_factory=dict)
     ends: set[str] = field(default_factory=set)
     names: dict[str, Value] = field(default_factory=dict)  # by flow, of a fill that ends here
+    root: "Node" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.root = self if self.parent is None else self.parent.root
 
     def enter(self, flow: str, op: Op, position: Position, regions: Regions) -> None:
         """Note that `op`, which stands at `position`, goes through here."""
@@ -43,14 +47,10 @@ class Node:
             passing.count += 1
             passing.position = regions.common(passing.position, position)
 
-    def path(self) -> "list[Node]":
-        """The nodes from below the root to here."""
-        nodes: list[Node] = []
-        node = self
-        while node.parent is not None:
-            nodes.append(node)
-            node = node.parent
-        return nodes[::-1]
+    def above(self) -> "Node":
+        """The parent of a node that has one."""
+        assert self.parent is not None
+        return self.parent
 
 
 def insert(node: Node, units: Sequence[Unit]) -> list[Node]:
@@ -80,10 +80,10 @@ def _cut(node: Node, length: int) -> Node:
     """The first `length` units of a node as a node of their own; the rest stays the old node."""
     if length == len(node.units):
         return node
-    assert node.parent is not None
+    parent = node.above()
     flows = {name: replace(p) for name, p in node.flows.items()}
-    upper = Node(node.units[:length], node.parent, {node.units[length]: node}, flows)
-    node.parent.children[upper.units[0]] = upper
+    upper = Node(node.units[:length], parent, {node.units[length]: node}, flows)
+    parent.children[upper.units[0]] = upper
     node.units = node.units[length:]
     node.parent = upper
     return upper

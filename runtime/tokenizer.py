@@ -89,6 +89,11 @@ class Tokenizer:
             raise ValueError(f"{token} is not a token id")
         return _piece_bytes(piece, self._is_byte_level)
 
+    def to_json(self) -> str:
+        """The text of a `tokenizer.json` that other libraries can read."""
+        text: str = self._backend.to_str()
+        return text
+
     def stable_prefix(self, text: str) -> list[int]:
         """Ids of `text` that stay the same whatever text follows. May be empty.
 

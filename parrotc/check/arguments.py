@@ -96,7 +96,7 @@ class _Matching:
             if name not in self._taken and not param.has_default
         ]
         if missing:
-            self._mistake(f"`{self._name}` needs {' and '.join(missing)} too", node)
+            self._mistake(f"`{self._name}` needs {' and '.join(missing)}", node)
 
     def _mistake(self, message: str, node: tree.Node, help_: str = "") -> None:
         if self._failed:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from parrotc.check.rules import (
     BROKEN,
-    describe,
+    a,
     is_number,
     is_shown,
     is_text,
@@ -101,7 +101,7 @@ def _extreme(types: Types) -> Type:
     for index, item in enumerate(items):
         _need(item == BROKEN or is_number(item) or is_text(item), index, "numbers or texts")
         joined = join(best, item)
-        _need(joined is not None, index, f"like the first, `{describe(best)}`")
+        _need(joined is not None, index, f"values like the first, {a(best)}")
         best = joined or best
     return best
 

@@ -32,10 +32,7 @@ def call(exprs: "Exprs", node: tree.CallExpr | tree.With) -> Type:
     """The type of a call, with what its policies make of it."""
     if isinstance(node, tree.CallExpr):
         return _call(exprs, node)[0]
-    if not isinstance(node.call, tree.CallExpr):
-        exprs.report.add("E0352", "policies belong to a call, and this is none", node.call.span)
-        exprs.expr(node.call)
-        return BROKEN
+    assert isinstance(node.call, tree.CallExpr)  # the parser says so
     type_, symbol = _call(exprs, node.call)
     exprs.session.types[node.call] = type_
     policy = policies.of_call(exprs, node, symbol)
@@ -147,11 +144,11 @@ def _builtin(exprs: "Exprs", node: tree.CallExpr, symbol: BuiltinSymbol) -> Type
 
 def _method(exprs: "Exprs", node: tree.CallExpr, function: tree.Attribute) -> Type:
     held = exprs.expr(function.value)
+    if held == plans.PLAN and function.attr == "prefix":
+        return plans.prefix(exprs, node)
     types = _each(exprs, node.args)
     if held == BROKEN:
         return BROKEN
-    if held == plans.PLAN and function.attr == "prefix":
-        return plans.prefix(exprs, node)
     if is_text(held) and function.attr in METHODS:
         method = METHODS[function.attr]
         return _apply(exprs, function.attr, method, node, node.args, [held, *types])

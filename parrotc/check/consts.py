@@ -33,19 +33,20 @@ class NotConstant(Exception):
 
 def fold(session: Session, node: tree.Expr) -> Json:
     """The value of a typed expression. Raises `NotConstant` where it has none yet."""
-    return _Folder(session).value(node)
+    return _Folder(session, node).value(node)
 
 
 class _Folder:
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, whole: tree.Expr) -> None:
         self._session = session
+        self._whole = whole
         self._env: dict[str, Json] = {}
         self._steps = 0
 
     def value(self, node: tree.Expr) -> Json:
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            raise NotConstant(node, f"takes more than {_MOST_STEPS:,} steps to compute")
+            raise NotConstant(self._whole, f"takes more than {_MOST_STEPS:,} steps to compute")
         if node in self._session.folded:
             return self._session.folded[node]
         match node:

@@ -89,7 +89,7 @@ def _missing(exprs: "Exprs", node: tree.RecordExpr, wanted: Record, name: str) -
     unknown = any(wanted.field(field.name or "") is None for field in node.fields)
     if absent and not unknown:
         listed = ", ".join(f"`{field}`" for field in absent)
-        exprs.report.add("E0317", f"{name} needs {listed} too", node.span)
+        exprs.report.add("E0317", f"{name} needs {listed}", node.span)
 
 
 def index(exprs: "Exprs", node: tree.Index) -> Type:

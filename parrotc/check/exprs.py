@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from parrotc.check import calls, data, operators, rules
 from parrotc.check.naming import Naming
-from parrotc.check.narrowing import narrow
+from parrotc.check.narrowing import narrow, path
 from parrotc.check.program import ConstSymbol, LocalSymbol, ModelSymbol, Symbol, TypeSymbol
-from parrotc.check.report import did_you_mean
+from parrotc.check.report import did_you_mean, nearest
 from parrotc.check.rules import BROKEN, a, assignable
 from parrotc.check.scope import Unusable
 from parrotc.check.session import BrokenSymbol, NamespaceSymbol
@@ -48,13 +48,18 @@ class Exprs(Naming):
         return type_
 
     def expect(
-        self, node: tree.Expr, wanted: Type, what: str, labels: Sequence[Label] = ()
+        self,
+        node: tree.Expr,
+        wanted: Type,
+        what: str,
+        labels: Sequence[Label] = (),
+        help: str = "",
     ) -> None:
         """Report unless the expression fits. `what` names the place: `size` of `chunk`."""
         given = self.expr(node, wanted)
         if not assignable(given, wanted):
             message = f"{what} must be {a(wanted)}, not {a(given)}"
-            help_ = _conversion(node, given, wanted)
+            help_ = help or _conversion(node, given, wanted)
             self.report.add(
                 "E0310", message, node.span, f"this is {a(given)}", labels=labels, help=help_
             )
@@ -119,7 +124,7 @@ class Exprs(Naming):
             node.span,
             "used here",
             labels=unusable.labels,
-            help=f"bind `{name}` before the branch or loop",
+            help=unusable.help,
         )
         self.scope.bind(LocalSymbol(name=name, span=None, type=BROKEN))
         return BROKEN
@@ -140,6 +145,9 @@ class Exprs(Naming):
 
     def _attribute(self, node: tree.Attribute) -> Type:
         held = self.expr(node.value)
+        narrowed = self.scope.lookup(path(node))
+        if isinstance(narrowed, LocalSymbol):
+            return narrowed.type
         known = rules.attributes(held)
         if held == BROKEN:
             return BROKEN
@@ -191,26 +199,20 @@ class Exprs(Naming):
         raise TypeError(f"no expression: {type(node).__name__}")
 
     def _literal(self, node: tree.Literal, hint: Type | None) -> Type:
-        match node.value:
-            case None:
-                return NONE
-            case bool():
-                return BOOL
-            case int():
-                return FLOAT if isinstance(hint, Float) else INT
-            case float():
-                return FLOAT
-            case str() as text:
-                if isinstance(hint, Enum | Choice):
-                    return self._option(node, text, hint)
-        return STR
+        type_ = _literal_type(node)
+        if type_ == INT and isinstance(hint, Float):
+            return FLOAT
+        if isinstance(node.value, str) and isinstance(hint, Enum | Choice):
+            return self._option(node, node.value, hint)
+        return type_
 
     def _option(self, node: tree.Literal, text: str, choice: Enum | Choice) -> Type:
         """A text where a choice is wanted is one of its options."""
         names = rules.names_of(choice)
         if text not in names:
             message = f"{quote(text)} is none of the options of `{rules.describe(choice)}`"
-            help_ = did_you_mean(text, names)
+            near = nearest(text, names)
+            help_ = f"did you mean `{quote(near)}`?" if near else ""
             self.report.add("E0310", message, node.span, "not an option", help=help_)
         return choice
 
@@ -280,13 +282,36 @@ class Exprs(Naming):
         return BROKEN
 
 
+def _literal_type(node: tree.Literal) -> Type:
+    match node.value:
+        case None:
+            return NONE
+        case bool():
+            return BOOL
+        case int():
+            return INT
+        case float():
+            return FLOAT
+    return STR
+
+
 def _conversion(node: tree.Expr, given: Type, wanted: Type) -> str:
     """What to write instead, where that is plain."""
     text = node.span.text()
     if "\n" in text or len(text) > 40:
         text = "…"
     inner = rules.without_none(given)
+    if isinstance(node, tree.Literal):
+        return _literal_conversion(node, wanted)
     match given, wanted:
+        case Optional(), Bool():
+            return f"`{text} != None`"
+        case ListOf(), Bool():
+            return f"`len({text}) > 0`"
+        case Str(), Bool():
+            return f'`{text} != ""`'
+        case Int(), Bool():
+            return f"`{text} != 0`"
         case Optional(), _ if assignable(inner, wanted):
             return f"handle `None` first: `{text} if {text} != None else …`"
         case Scored(item=item), _ if assignable(item, wanted):
@@ -308,6 +333,20 @@ def _conversion(node: tree.Expr, given: Type, wanted: Type) -> str:
         case Record(name=""), Record(name="") if rules.is_tuple(given):
             fields = ", ".join(f"{field.name}: …" for field in wanted.fields)
             return f"`{{{fields}}}`"
+    return ""
+
+
+def _literal_conversion(node: tree.Literal, wanted: Type) -> str:
+    """The same value, written as what is wanted."""
+    match node.value, rules.without_none(wanted):
+        case (bool(), _) | (None, _):
+            return ""
+        case ((int() | float()), Str()):
+            return f"`{quote(node.span.text())}`"
+        case str() as text, (Int() | Float()) if text.isdecimal():
+            return f"`{text}`"
+        case _, ListOf(item=item) if assignable(_literal_type(node), item):
+            return f"`[{node.span.text()}]`"
     return ""
 
 

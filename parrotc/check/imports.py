@@ -84,13 +84,13 @@ class Imports:
         if isinstance(inner, File):
             return NamespaceSymbol(name=inner.id, span=name.span, file=inner)
         if inner is None:
-            self._missing(file, node, node.module or name.name)
+            self._missing(file, node, node.module or name.name, node if node.module else name)
         return BrokenSymbol(name=name.name, span=None)
 
     def _import_module(self, file: File, node: tree.Import) -> None:
         target = self._file(file, node, node.module)
         if target is None:
-            self._missing(file, node, node.module)
+            self._missing(file, node, node.module, node)
             target = BrokenSymbol(name=node.module, span=None)
         first, *rest = node.module.split(".")
         if isinstance(target, BrokenSymbol):
@@ -158,7 +158,7 @@ class Imports:
         help_ = "move what both need into a third file"
         self._report.add("E0305", message, node.span, labels=labels, note=note, help=help_)
 
-    def _missing(self, file: File, node: tree.Import, module: str) -> None:
+    def _missing(self, file: File, node: tree.Import, module: str, at: tree.Node) -> None:
         source = file.tree.source
         shown = "." * node.level + module
         near = did_you_mean(module, modules_near(source))
@@ -166,7 +166,7 @@ class Imports:
         note = f"there is no file {path} beside {source.name}"
         if module.startswith("std."):
             note = "the standard library has no such module"
-        self._report.add("E0303", f"no module is called `{shown}`", node.span, note=note, help=near)
+        self._report.add("E0303", f"no module is called `{shown}`", at.span, note=note, help=near)
 
 
 def _decls(parsed: tree.Tree) -> Sequence[tree.Decl]:

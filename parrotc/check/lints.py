@@ -68,7 +68,7 @@ def _unused_names(session: Session, file: File) -> None:
 
 
 def _unused(session: Session, message: str, node: tree.Node) -> None:
-    session.report.add("W0301", message, node.span, help="remove it, or begin its name with `_`")
+    session.report.add("W0301", message, node.span, help="remove it")
 
 
 def _read_names(root: tree.Node, skip: set[int] | None = None) -> Iterator[str]:
@@ -98,11 +98,11 @@ def _wasted_draws(session: Session, file: File) -> None:
         if retry is not None and policy.retry:
             _useless_retry(session, symbol, retry)
     for item in file.tree.items:
-        symbol = session.symbols.get(item) if isinstance(item, tree.PfuncDecl) else None
-        if isinstance(symbol, PfuncSymbol) and not _samples(session, symbol):
-            for decorator in symbol.decl.decorators:
+        declared = session.symbols.get(item) if isinstance(item, tree.PfuncDecl) else None
+        if isinstance(declared, PfuncSymbol) and not _samples(session, declared):
+            for decorator in declared.decl.decorators:
                 if decorator.name == "retry":
-                    _useless_retry(session, symbol, decorator)
+                    _useless_retry(session, declared, decorator)
 
 
 def _useless_retry(session: Session, symbol: PfuncSymbol, node: tree.Node) -> None:

@@ -2,7 +2,7 @@
 
 from parrotc.check.consts import NotConstant, fold
 from parrotc.check.exprs import Exprs
-from parrotc.check.rules import BROKEN, a, names_of, without_none
+from parrotc.check.rules import BROKEN, a, describe, names_of, without_none
 from parrotc.ir.diagnostic import Label
 from parrotc.ir.types import Bool, Choice, Enum, Int, Json, Optional, Str, Type
 from parrotc.syntax import tree
@@ -71,7 +71,7 @@ class Matching:
             return
         values = _values(self._subject)
         if values is None:
-            message = f"the cases do not cover every {self._subject}"
+            message = f"the cases do not cover every `{describe(self._subject)}`"
             self._report.add(
                 "E0333", message, self._node.subject.span, help="add `case _:` for what is left"
             )

@@ -1,22 +1,49 @@
 """What a condition says about names that may be `None`: `if x != None` makes a `T?` a `T`."""
 
-from dataclasses import replace
-
 from parrotc.check.program import LocalSymbol
-from parrotc.check.rules import without_none
+from parrotc.check.rules import attributes, without_none
 from parrotc.check.scope import Scope
 from parrotc.ir.types import NONE, Optional, Type
 from parrotc.syntax import tree
 
 
 def narrow(condition: tree.Expr, holds: bool, scope: Scope) -> Scope:
-    """An inner scope in which the condition is known to hold, or not to hold."""
+    """An inner scope in which the condition is known to hold, or not to hold.
+
+    Values never change, so what is known of `doc.part` stays true until `doc` is bound again.
+    """
     inner = scope.inner()
     for name, type_ in _known(condition, holds, scope):
-        symbol = scope.lookup(name)
-        if isinstance(symbol, LocalSymbol):
-            inner.bind(replace(symbol, type=type_))
+        before = scope.lookup(name.split(".")[0])
+        span = before.span if isinstance(before, LocalSymbol) else None
+        inner.bind(LocalSymbol(name=name, span=span, type=type_))
     return inner
+
+
+def path(node: tree.Expr) -> str:
+    """`doc.part` as text, for a name with fields; empty for anything else."""
+    match node:
+        case tree.Name():
+            return node.id
+        case tree.Attribute():
+            base = path(node.value)
+            return f"{base}.{node.attr}" if base else ""
+    return ""
+
+
+def type_of(node: tree.Expr, scope: Scope) -> Type | None:
+    """The type of a name with fields, as far as it is known without looking elsewhere."""
+    match node:
+        case tree.Name():
+            symbol = scope.lookup(node.id)
+            return symbol.type if isinstance(symbol, LocalSymbol) else None
+        case tree.Attribute():
+            known = scope.lookup(path(node))
+            if isinstance(known, LocalSymbol):
+                return known.type
+            base = type_of(node.value, scope)
+            return attributes(base).get(node.attr) if base is not None else None
+    return None
 
 
 def _known(condition: tree.Expr, holds: bool, scope: Scope) -> list[tuple[str, Type]]:
@@ -33,12 +60,10 @@ def _known(condition: tree.Expr, holds: bool, scope: Scope) -> list[tuple[str, T
 
 
 def _compared(node: tree.Binary, equal: bool, scope: Scope) -> list[tuple[str, Type]]:
-    for name, other in ((node.left, node.right), (node.right, node.left)):
-        if not isinstance(name, tree.Name) or not _is_none(other):
-            continue
-        symbol = scope.lookup(name.id)
-        if isinstance(symbol, LocalSymbol) and isinstance(symbol.type, Optional):
-            return [(name.id, NONE if equal else without_none(symbol.type))]
+    for value, other in ((node.left, node.right), (node.right, node.left)):
+        type_ = type_of(value, scope) if _is_none(other) else None
+        if isinstance(type_, Optional):
+            return [(path(value), NONE if equal else without_none(type_))]
     return []
 
 

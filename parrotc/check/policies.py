@@ -40,14 +40,12 @@ def of_call(exprs: "Exprs", node: tree.With, symbol: Symbol | None) -> Policy:
     found: Found = {}
     seen: dict[str, tree.Arg] = {}
     for arg in node.policies:
-        name = arg.name
-        if name is None:
-            exprs.report.add("E0351", "policies are written by name", arg.span, help="`model=…`")
-        elif name in seen:
+        name = arg.name or ""  # the parser lets no policy without a name through
+        if name in seen:
             _twice(exprs, name, arg, seen[name])
         elif _belongs(exprs, arg, name, symbol):
             _read(exprs, name, arg.value, found)
-        seen.setdefault(name or "", arg)
+        seen.setdefault(name, arg)
     return Policy(**found)
 
 

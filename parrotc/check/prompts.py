@@ -181,10 +181,12 @@ class _Prompt:
         if name is None:
             if len(self._outputs) == 1:
                 return self._symbol.outputs[0]
+            # taken for the next output, so that this mistake is not told twice
+            output = next((o for o in self._symbol.outputs if o[0] not in self._done), None)
+            help_ = f"name it: `{{{{gen {output[0]}}}}}`" if output else ""
             message = "this hole does not say which output it generates"
-            hole = f"{{{{gen {self._symbol.outputs[0][0]}}}}}"
-            self._report.add("E0325", message, node.span, help=f"name it: `{hole}`")
-            return None, BROKEN
+            self._report.add("E0325", message, node.span, help=help_)
+            return output or (None, BROKEN)
         if name not in self._outputs:
             return None, self._local(node, name, given)
         type_ = self._outputs[name]

@@ -45,7 +45,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
     Close is an edit distance (optimal string alignment) of at most a third of the name's length.
     """
-    limit = max(1, len(name) // 3)
+    limit = len(name) // 3
     best: tuple[int, str] | None = None
     for candidate in sorted(set(candidates))[:_MOST_NAMES]:
         if candidate == name or abs(len(candidate) - len(name)) > limit:

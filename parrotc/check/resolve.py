@@ -1,5 +1,7 @@
 """Names with dots: what `Topic.TECH`, `text.chunk` and `pkg.Doc` stand for."""
 
+from collections.abc import Iterator
+
 from parrotc.check.program import ConstSymbol, Symbol, TypeSymbol
 from parrotc.check.report import did_you_mean
 from parrotc.check.session import BrokenSymbol, File, NamespaceSymbol, Session
@@ -34,6 +36,13 @@ def member(session: Session, namespace: NamespaceSymbol, name: str) -> Symbol | 
 def member_names(namespace: NamespaceSymbol) -> set[str]:
     declared = namespace.file.declared if namespace.file else {}
     return {*namespace.inner, *declared}
+
+
+def dotted_names(file: File) -> Iterator[str]:
+    """What a file can write as `module.name`, for suggestions."""
+    for name, symbol in file.imported.items():
+        if isinstance(symbol, NamespaceSymbol):
+            yield from (f"{name}.{inner}" for inner in member_names(symbol))
 
 
 def enum_member(session: Session, symbol: TypeSymbol, name: str, span: Span) -> Symbol:

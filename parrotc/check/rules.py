@@ -168,6 +168,8 @@ def comparable(a: Type, b: Type) -> bool:
 
 def fits_literal(value: Json, wanted: Type) -> str:
     """Why a literal of the right kind is not one of the type's values; empty if it is."""
+    if value is None:
+        return ""
     match wanted:
         case Int(ge=low, le=high) | Float(ge=low, le=high):
             if low is not None and value < low:

@@ -65,7 +65,9 @@ def _value(exprs: "Exprs", arg: tree.Arg, name: str) -> Json:
     if not accepts(value):
         exprs.report.add("E0326", f"`{name}` of `gen` must be {wanted}", arg.value.span)
         return None
-    return [value] if name == "stop" and isinstance(value, str) else value
+    if name == "stop" and isinstance(value, str):
+        return [value]
+    return float(value) if name in _FLOATS else value
 
 
 def _number(low: float, high: float) -> Callable[[Json], bool]:
@@ -84,6 +86,8 @@ def _is_stop(value: Json) -> bool:
     texts = [value] if isinstance(value, str) else value
     return isinstance(texts, list) and all(isinstance(t, str) and t for t in texts)
 
+
+_FLOATS = ("temperature", "top_p", "min_p")
 
 _OPTIONS: dict[str, tuple[str, Callable[[Json], bool]]] = {
     "max_tokens": ("an int from 1 to 1,000,000", _integer(1, 1_000_000)),

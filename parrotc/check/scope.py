@@ -20,6 +20,7 @@ class Unusable:
 
     why: str
     labels: tuple[Label, ...]
+    help: str = "bind it before the branch or loop"
 
 
 Bound = LocalSymbol | Unusable
@@ -36,14 +37,20 @@ class Scope:
         return Scope(self)
 
     def lookup(self, name: str) -> Bound | None:
+        """What a name is bound to, or what is known of a name with fields (`doc.part`)."""
+        root = name.split(".")[0]
         scope: Scope | None = self
         while scope is not None:
             if name in scope.own:
                 return scope.own[name]
+            if root in scope.own:
+                return None  # bound again since anything was known of its fields
             scope = scope.outer
         return None
 
     def bind(self, symbol: LocalSymbol) -> None:
+        for known in [name for name in self.own if name.startswith(f"{symbol.name}.")]:
+            del self.own[known]
         self.own[symbol.name] = symbol
 
     def names(self) -> Iterator[str]:
@@ -53,12 +60,15 @@ class Scope:
 
     def merge(self, arms: Sequence["Scope"]) -> None:
         """Bind what every arm of an `if` or `match` leaves behind; `arms` are inner scopes."""
-        for name in dict.fromkeys(name for arm in arms for name in arm.own):
+        names = dict.fromkeys(name for arm in arms for name in arm.own if "." not in name)
+        for name in names:
             self.own[name] = _merged(name, [arm.lookup(name) for arm in arms])
 
     def close_loop(self, body: "Scope") -> None:
         """Names that only a loop's body binds have no value after it: it may run zero times."""
         for name, bound in body.own.items():
+            if "." in name:
+                continue
             if self.lookup(name) is None and isinstance(bound, LocalSymbol):
                 why = "has a value only inside the loop, which may run zero times"
                 self.own[name] = Unusable(why, _places([bound]))
@@ -75,7 +85,7 @@ def _merged(name: str, bounds: Sequence[Bound | None]) -> Bound:
         joined = join(type_, symbol.type)
         if joined is None:
             why = f"is `{describe(type_)}` on one path and `{describe(symbol.type)}` on another"
-            return Unusable(why, _places([first, symbol]))
+            return Unusable(why, _places([first, symbol]), "use two names")
         type_ = joined
     return LocalSymbol(name=name, span=symbols[-1].span, type=type_)
 

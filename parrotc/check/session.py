@@ -100,11 +100,12 @@ class Session:
 
     def _circular(self, decl: tree.Decl) -> Symbol:
         circle = self.open[self.open.index(decl) :]
-        message = f"`{decl.name}` is declared in terms of itself"
+        message, note = f"`{decl.name}` is declared in terms of itself", ""
         if isinstance(decl, tree.ClassDecl):
-            message = f"the class `{decl.name}` contains itself, so no value of it would ever end"
+            message = f"the class `{decl.name}` contains itself"
+            note = "what a model generates is bounded, so classes do not nest in themselves"
         labels = [Label(other.name_span, "through this") for other in circle[1:]]
-        self.report.add("E0308", message, decl.name_span, "declared here", labels=labels)
+        self.report.add("E0308", message, decl.name_span, labels=labels, note=note)
         for other in circle:
             self.symbols[other] = BrokenSymbol(name=other.name, span=other.name_span)
         return self.symbols[decl]

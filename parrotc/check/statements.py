@@ -132,8 +132,9 @@ class Statements:
             symbol = self.exprs.scope.lookup(name)
             if not isinstance(symbol, LocalSymbol):
                 continue
-            carried[name] = symbol.type
-            if name in targets:
+            if name not in targets:
+                carried[name] = symbol.type
+            else:
                 labels = [Label(symbol.span, "bound before the loop")] if symbol.span else []
                 message = f"`{name}` is the item of this loop, and also carried through it"
                 self.report.add(

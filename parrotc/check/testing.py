@@ -41,5 +41,7 @@ class _Test(Statements):
         if node.each:
             self.exprs.expect(node.value, ListOf(wanted), f"the values of `{name}`")
         else:
-            self.exprs.expect(node.value, wanted, f"the value of `{name}`")
+            several = isinstance(node.value, tree.ListExpr) and not isinstance(wanted, ListOf)
+            help_ = f"`mock {name} -> each […]` gives one value a call" if several else ""
+            self.exprs.expect(node.value, wanted, f"the value of `{name}`", help=help_)
         self.exprs.partial_records = False

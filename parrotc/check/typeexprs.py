@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from parrotc.check.consts import NotConstant, fold
 from parrotc.check.program import TypeSymbol
-from parrotc.check.report import did_you_mean
-from parrotc.check.resolve import dotted_symbol
+from parrotc.check.report import did_you_mean, nearest
+from parrotc.check.resolve import dotted_names, dotted_symbol
 from parrotc.check.rules import BROKEN, describe
 from parrotc.check.session import BrokenSymbol, File, Session
 from parrotc.ir.types import (
@@ -30,10 +30,16 @@ from parrotc.syntax import tree
 
 _SCALARS = {"str": STR, "int": INT, "float": FLOAT, "bool": BOOL}
 _BUILT_IN = {*_SCALARS, "list", "scored"}
-_PYTHON = {
-    "string": "str", "text": "str", "integer": "int", "number": "float", "double": "float",
-    "boolean": "bool", "array": "list", "List": "list", "dict": "class", "Optional": "?",
-}  # fmt: skip
+_ELSEWHERE = {  # names of types in other languages, and what to write here
+    **dict.fromkeys(("string", "text", "String"), "write `str`"),
+    **dict.fromkeys(("integer", "Int"), "write `int`"),
+    **dict.fromkeys(("number", "double"), "write `float`"),
+    **dict.fromkeys(("boolean", "Bool"), "write `bool`"),
+    **dict.fromkeys(("List", "array", "tuple", "set"), "write `list[T]`"),
+    **dict.fromkeys(("dict", "object", "Dict"), "declare a `class` with the fields"),
+    "Optional": "write `T?`",
+    "Literal": 'write `"a" | "b"`',
+}
 
 
 class TypeReader:
@@ -115,12 +121,9 @@ class TypeReader:
         )
 
     def _unknown(self, node: tree.NamedType) -> Type:
-        known = self._file.names() | _BUILT_IN
-        help_ = did_you_mean(node.name, known)
-        if node.name in _PYTHON:
-            meant = _PYTHON[node.name]
-            help_ = "declare a `class` with the fields" if meant == "class" else f"write `{meant}`"
-            help_ = "write `T?`" if meant == "?" else help_
+        known = self._file.names() | _BUILT_IN | {*dotted_names(self._file)}
+        near = node.name if node.name in _ELSEWHERE else nearest(node.name, known | {*_ELSEWHERE})
+        help_ = _ELSEWHERE.get(near or "", f"did you mean `{near}`?" if near else "")
         self._report.add("E0306", f"no type is called `{node.name}`", node.span, help=help_)
         return BROKEN
 
@@ -168,8 +171,10 @@ class TypeReader:
 
     def _unknown_limit(self, node: tree.NamedType, arg: tree.Arg) -> Type:
         allowed = _LIMITS[node.name]
-        if arg.name is None or not allowed:
-            listed = " and ".join(f"`{name}=`" for name in allowed) or "none"
+        if not allowed:
+            return self._bad(arg, f"`{node.name}` has no limits")
+        if arg.name is None:
+            listed = " and ".join(f"`{name}=`" for name in allowed)
             return self._bad(arg, f"the limits of `{node.name}` are written by name: {listed}")
         help_ = did_you_mean(arg.name, allowed)
         return self._bad(arg, f"`{node.name}` has no limit called `{arg.name}`", help_)

@@ -1,8 +1,8 @@
 """Constrained output: which tokens may come next, by llguidance.
 
-    grammars = Grammars(tokenizer)
-    matcher = grammars.matcher(Constraint(regex="[a-z]+"))
-    matcher.mask(logits); matcher.push(token); matcher.is_complete
+grammars = Grammars(tokenizer)
+matcher = grammars.matcher(Constraint(regex="[a-z]+"))
+matcher.mask(logits); matcher.push(token); matcher.is_complete
 """
 
 import json
@@ -14,11 +14,6 @@ from torch import Tensor
 
 from parrotc.runtime.engines.protocol import Constraint, EngineError
 from parrotc.runtime.tokenizer import Tokenizer
-
-# as `json.dumps` writes: what models have read most, and no endless white space
-_JSON = llguidance.JsonCompileOptions(
-    whitespace_flexible=False, item_separator=", ", key_separator=": "
-)
 
 
 class Grammars:
@@ -75,5 +70,9 @@ def _grammar(constraint: Constraint) -> str:
     if constraint.regex is not None:
         return build.grammar_from_regex(constraint.regex)
     if constraint.json_schema is not None:
-        return build.grammar_from_json_schema(constraint.json_schema, overrides=_JSON)
+        return build.grammar_from_json_schema(
+            constraint.json_schema,
+            # as `json.dumps` writes: what models have read most, and no endless white space
+            overrides={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
+        )
     raise EngineError("constraint", "a constraint needs choices, a regex or a schema")

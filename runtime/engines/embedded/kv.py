@@ -128,7 +128,9 @@ class Slots:
         old = self._table
         if rows <= old.shape[2] and length <= old.shape[4]:
             return
-        self._table = self._tree.storage(_doubled(old.shape[2], rows), _doubled(old.shape[4], length))
+        self._table = self._tree.storage(
+            _doubled(old.shape[2], rows), _doubled(old.shape[4], length)
+        )
         self._table[:, :, : old.shape[2], :, : old.shape[4]] = old
         self._split()
 
@@ -136,9 +138,9 @@ class Slots:
         """Row `source` takes the place of row `target`."""
         self._table[:, :, target, :, :length] = self._table[:, :, source, :, :length]
 
-    def taken(self, row: int, length: int) -> Tensor:
-        """A copy of a row's first tokens, as the storage of a node."""
-        return self._table[:, :, row : row + 1, :, :length].clone()
+    def copy(self, row: int, length: int, storage: Tensor) -> None:
+        """Put a row's first tokens at the front of a node's storage."""
+        storage[..., :length, :] = self._table[:, :, row : row + 1, :, :length]
 
     def _split(self) -> None:
         """By layer: `keys[layer]` is `[rows, kv_heads, length, dim]`."""

@@ -74,7 +74,9 @@ class Llama:
         self._embedding = get("model.embed_tokens")
         self._layers = [layer(number) for number in range(shape.layers)]
         self._norm = get("model.norm")
-        self._head: Linear = linear(get("lm_head") if "lm_head.weight" in weights else self._embedding)
+        self._head: Linear = linear(
+            get("lm_head") if "lm_head.weight" in weights else self._embedding
+        )
         powers = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
         self._frequencies = shape.theta**-powers
 

@@ -19,8 +19,10 @@ def draw(key: int, position: int) -> float:
 
 
 def choose(logits: Tensor, sampling: Sampling, position: int) -> int:
-    """The token that `sampling` takes from `logits` [vocab]. The limits apply in this order:
-    temperature, then min_p, top_k and top_p, each over what is left."""
+    """The token that `sampling` takes from `logits` [vocab].
+
+    The limits apply in this order, each to what is left: temperature, min_p, top_k, top_p.
+    """
     if sampling.temperature <= 0:
         return int(logits.argmax())
     number = draw(sampling.key, position)
@@ -35,21 +37,16 @@ def choose(logits: Tensor, sampling: Sampling, position: int) -> int:
 
 def _best(p: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """The most probable tokens, best first, as far as top_k and top_p go."""
-    limit = sampling.top_k if 0 < sampling.top_k < len(p) else len(p)
-    best, tokens = torch.topk(p, min(limit, _HEAD))
-    if sampling.top_p < 1 and best.sum() < sampling.top_p * _mass(p, limit):
-        best, tokens = torch.topk(p, limit)
-    elif sampling.top_p >= 1 and limit > _HEAD:
-        best, tokens = torch.topk(p, limit)
-    if sampling.top_p < 1:
-        before = best.cumsum(0) - best
-        best = best.where(before < sampling.top_p * _mass(p, limit), 0.0)
-    return best, tokens
-
-
-def _mass(p: Tensor, limit: int) -> Tensor:
-    """The probability of the `limit` best tokens together."""
-    return p.sum() if limit == len(p) else torch.topk(p, limit).values.sum()
+    if sampling.top_k > 0:
+        best, tokens = torch.topk(p, min(sampling.top_k, len(p)))
+        mass = best.sum()
+    else:
+        best, tokens = torch.topk(p, min(_HEAD, len(p)))
+        mass = p.sum()
+        if best.sum() < sampling.top_p * mass:
+            best, tokens = torch.sort(p, descending=True)
+    before = best.cumsum(0) - best
+    return best.where(before < sampling.top_p * mass, 0.0), tokens
 
 
 def _pick(p: Tensor, number: float) -> int:
