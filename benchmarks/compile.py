@@ -57,7 +57,7 @@ def unrolled(calls: int) -> Module:
         if number % FINDINGS == 0:
             last = Value("diff", STR)
         topic, found = Value(f"topic.{number}", STR), Value(f"found.{number}", STR)
-        ops.append(Const(results=(topic,), json=json.dumps(f"Look at part {number % 97}.")))
+        ops.append(Const(results=(topic,), json=json.dumps(f"Look at part {number}.")))
         args = (topic, last)
         ops.append(
             Call(results=(found,), function="review", args=args, model="m", site=f"main.{number}")
@@ -100,9 +100,9 @@ def measure(calls: int) -> dict[str, object]:
     """Seconds for all of O1 with the verifier after each pass, and the process's peak memory."""
     module = unrolled(calls)
     times: list[tuple[str, float]] = []
-    start = time.perf_counter()
+    start = time.process_time()
     run(module, target(), PIPELINES["O1"], times=times)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB
     return {"calls": calls, "seconds": seconds, "gib": peak, "passes": times}
 

@@ -33,6 +33,9 @@ class Value:
     name: str
     type: Type
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # tells values of a flow apart, and types may be large
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -411,20 +414,23 @@ class Module:
 # --- walking ---
 
 
+# The fields of each kind of op that hold values it reads: asked for every op in every pass.
+_READS: dict[type[Op], tuple[str, ...]] = {
+    kind: tuple(f.name for f in fields(kind) if f.name != "results" and "Value" in str(f.type))
+    for kind in OPS.values()
+}
+
+
 def operands(op: Op) -> Iterator[Value]:
     """The values an op reads itself, in field order; not those its regions read."""
-    for spec in fields(op):
-        if spec.name not in ("results", "notes", "span"):
-            yield from _values(getattr(op, spec.name))
-
-
-def _values(held: Any) -> Iterator[Value]:
-    if isinstance(held, Value):
-        yield held
-    elif isinstance(held, tuple):
-        for item in held:
-            if isinstance(item, Value):
-                yield item
+    for name in _READS[type(op)]:
+        held = getattr(op, name)
+        if isinstance(held, Value):
+            yield held
+        elif held is not None:
+            for item in held:
+                if isinstance(item, Value):
+                    yield item
 
 
 def blocks(op: Op) -> tuple[Block, ...]:
@@ -452,14 +458,13 @@ def with_blocks(op: Op, new: tuple[Block, ...]) -> Op:
 def substitute(op: Op, names: dict[Value, Value]) -> Op:
     """The op with its own operands renamed; its regions are left as they are."""
     changes: dict[str, Any] = {}
-    for spec in fields(op):
-        if spec.name in ("results", "notes", "span"):
-            continue
-        held = getattr(op, spec.name)
-        if isinstance(held, Value) and held in names:
-            changes[spec.name] = names[held]
-        elif isinstance(held, tuple) and any(isinstance(v, Value) and v in names for v in held):
-            changes[spec.name] = tuple(names.get(v, v) if isinstance(v, Value) else v for v in held)
+    for name in _READS[type(op)] if names else ():
+        held = getattr(op, name)
+        if isinstance(held, Value):
+            if held in names:
+                changes[name] = names[held]
+        elif held and any(isinstance(v, Value) and v in names for v in held):
+            changes[name] = tuple(names.get(v, v) if isinstance(v, Value) else v for v in held)
     return replace(op, **changes) if changes else op
 
 

@@ -50,7 +50,7 @@ def attend(queries: Tensor, reads: Sequence[Read], rows: Tensor) -> Tensor:
     heads = reads[0].keys.shape[1]
     total, width, dim = queries.shape
     grouped = queries.view(total, heads, width // heads, dim).transpose(0, 1)[:, rows]
-    parts = grouped.split([read.count for read in reads], dim=1)
+    parts = torch.split(grouped, [read.count for read in reads], dim=1)
     found = [_read(part, read) for part, read in zip(parts, reads, strict=True)]
     out = torch.cat([out for out, _ in found], dim=1)
     lse = torch.cat([lse for _, lse in found], dim=1)

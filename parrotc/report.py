@@ -164,14 +164,14 @@ def gates(found: Report, flow: Flow, limits: Mapping[str, int | None]) -> list[D
     return [diagnostic for diagnostic in checks if diagnostic]
 
 
-_CODES = {"calls": "E0501", "tokens": "E0502", "depth": "E0503"}
+_CODES = {"calls": "E0511", "tokens": "E0512", "depth": "E0513"}
 
 
 def _gate(name: str, figure: Figure, limit: int, flow: Flow) -> Diagnostic | None:
     value = figure.limit.constant
     if value is None:
         return Diagnostic(
-            "E0504",
+            "E0514",
             f"whether the flow stays within {limit:,} {name} depends on its inputs",
             flow.span,
             notes=(f"{name}: {figure.exact}",),

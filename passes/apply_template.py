@@ -43,9 +43,8 @@ from parrotc.ir.ops import (
     with_blocks,
 )
 from parrotc.ir.types import CONTEXT
-from parrotc.passes.chains import origins
 from parrotc.passes.fills import merge_fills
-from parrotc.passes.layout import Layout, Planner
+from parrotc.passes.layout import Planner
 from parrotc.passes.remark import Remark, Remarks
 from parrotc.passes.rewrite import Names, map_flows
 from parrotc.passes.target import Target, Tokenizer
@@ -60,18 +59,18 @@ def apply_template(module: Module, target: Target, remarks: Remarks) -> Module:
 
     def change(flow: Flow) -> Block:
         body = merge_fills(flow.body)
-        layout = Planner(body, target, templates).plan()
-        return merge_fills(_Applying(body, layout, target, remarks).block(body))
+        planner = Planner(body, target, templates)
+        return merge_fills(_Applying(body, planner, target, remarks).block(body))
 
     return map_flows(module, change)
 
 
 class _Applying:
-    def __init__(self, body: Block, layout: Layout, target: Target, remarks: Remarks) -> None:
-        self._layout = layout
+    def __init__(self, body: Block, planner: Planner, target: Target, remarks: Remarks) -> None:
+        self._layout = planner.plan()
+        self._origins = planner.origins
         self._target = target
         self._remarks = remarks
-        self._origins = origins(body)
         self._names = Names(body)
         self._same: dict[Value, Value] = {}
         self._rendered = {op.result for op in walk(body) if isinstance(op, Render)}

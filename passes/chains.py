@@ -4,9 +4,23 @@ A chain of contexts begins with one `context.open` and stays with its model: fil
 messages, and the loops and arms that carry it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from parrotc.ir.ops import Block, Fold, Op, Open, Value, blocks, operands
+from parrotc.ir.ops import (
+    Attempt,
+    Block,
+    End,
+    Fill,
+    Fold,
+    Generate,
+    If,
+    Map,
+    Message,
+    Open,
+    Render,
+    Value,
+    blocks,
+)
 from parrotc.ir.types import Context
 
 
@@ -16,25 +30,23 @@ def origins(body: Block) -> dict[str, Open]:
 
     def visit(block: Block) -> None:
         for op in block.ops:
-            if isinstance(op, Open):
-                found[op.result.name] = op
-            elif isinstance(op, Fold):
-                for param, init in zip(op.body.params[2:], op.inits, strict=True):
-                    if init.name in found:
-                        found[param.name] = found[init.name]
-            held = blocks(op)
-            for inner in held:
-                visit(inner)
-            if held:
-                leave(op, held[0])
-            else:
-                for value in contexts(op.results):
-                    for operand in contexts(operands(op)):
-                        found.setdefault(value.name, found[operand.name])
+            match op:
+                case Open():
+                    found[op.result.name] = op
+                case Message() | End() | Fill() | Generate() | Render():
+                    found[op.results[0].name] = found[op.context.name]
+                case Map() | Fold() | If() | Attempt():
+                    region(op)
 
-    def leave(op: Op, block: Block) -> None:
-        first = len(block.yields) - len(op.results)  # a fold that may stop yields a bool first
-        for result, last in zip(op.results, block.yields[first:], strict=True):
+    def region(op: Map | Fold | If | Attempt) -> None:
+        if isinstance(op, Fold):
+            for init, param, _, _ in carried(op):
+                found[param.name] = found[init.name]
+        held = blocks(op)
+        for inner in held:
+            visit(inner)
+        first = len(held[0].yields) - len(op.results)  # a fold that may stop yields a bool first
+        for result, last in zip(op.results, held[0].yields[first:], strict=True):
             if last.name in found:
                 found[result.name] = found[last.name]
 
@@ -42,7 +54,7 @@ def origins(body: Block) -> dict[str, Open]:
     return found
 
 
-def contexts(values: "tuple[Value, ...] | Iterator[Value]") -> Iterator[Value]:
+def contexts(values: Iterable[Value]) -> Iterator[Value]:
     return (value for value in values if isinstance(value.type, Context))
 
 

@@ -68,7 +68,8 @@ def _determinism(op: Generate) -> str:
 def _effect(op: Op) -> str | None:
     if isinstance(op, Native):
         return None if op.effect is Effect.PURE else str(op.effect)
-    return op.note("effect")
+    noted: str | None = op.note("effect")
+    return noted
 
 
 def _worst(order: Iterable[str], found: Iterable[str | None]) -> str | None:

@@ -4,10 +4,10 @@
     %c2, %a = context.gen %c1                     … {cost = 5.1, depth = 0, rank = 9.7}
 
 `tokens` of a fill are those known now. `scope` says who can share them: every run (`global`: all
-before and in it is constant), one run (`run`: made once for each), or one round of a loop (`call`). `cost`
-is the estimated seconds of a generation, `rank` those from its start to the end of the flow along
-the longest path, `depth` how many generations must come before it. The flow gets its number of
-`calls` and its `depth`, in symbols where they depend on inputs: `|parts| + 1`.
+before and in it is constant), one run (`run`: made once for each), or one round of a loop
+(`call`). `cost` is the estimated seconds of a generation, `rank` those from its start to the end of
+the flow along the longest path, `depth` how many generations must come before it. The flow gets
+its number of `calls` and its `depth`, in symbols where they depend on inputs: `|parts| + 1`.
 
 Precondition: `lower-calls` has run. Linear in the module.
 """

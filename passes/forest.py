@@ -58,8 +58,8 @@ class Forest:
     def _open(
         self, flow: str, op: Open, position: Position, regions: Regions, planted: Planted
     ) -> None:
-        node = self.trees[op.model]
-        for node in (node, *insert(node, self._ids(op.prefix))):
+        root = node = self.trees[op.model]
+        for node in (root, *insert(root, self._ids(op.prefix))):
             node.enter(flow, op, position, regions)
         node.names.setdefault(flow, op.result)
         planted.at[op.result] = node
@@ -91,7 +91,7 @@ class Forest:
 
 
 def _positions(body: Block) -> Iterator[tuple[Op, Position]]:
-    """Every op with where it stands, in the order of a walk, with regions numbered in that order."""
+    """Every op with where it stands, outer before inner; regions are numbered as they are met."""
     count = -1
 
     def visit(block: Block) -> Iterator[tuple[Op, Position]]:

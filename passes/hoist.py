@@ -77,7 +77,8 @@ class _Hoisting:
         return replace(block, ops=tuple(ops))
 
     def _remark(self, op: Op, out: list[Op]) -> None:
-        ids = [len(p.ids) for o in out if isinstance(o, Fill) for p in o.parts if _is_ids(p)]
+        fills = [o for o in out if isinstance(o, Fill)]
+        ids = [len(part.ids) for o in fills for part in o.parts if isinstance(part, Ids)]
         if ids:
             message = f"{sum(ids)} tokens are read once before the {_kind(op)}, not in each round"
             self._remarks.append(Remark("hoist", message, op.span))
@@ -104,7 +105,7 @@ class _Hoisting:
         end = next(variant, len(op.parts))
         if end == len(op.parts):
             return [], op
-        while end and not _is_ids(op.parts[end - 1]):
+        while end and not isinstance(op.parts[end - 1], Ids):
             end -= 1
         if end == 0:
             return [], op
@@ -169,10 +170,6 @@ class _Twins:
 
 def _moves(op: Op, local: set[str]) -> bool:
     return isinstance(op, MOVABLE) and not any(v.name in local for v in operands(op))
-
-
-def _is_ids(part: object) -> bool:
-    return isinstance(part, Ids)
 
 
 def _kind(op: Op) -> str:

@@ -46,7 +46,7 @@ class Planner:
     def __init__(self, body: Block, target: Target, templates: dict[str, Templates]) -> None:
         self._target = target
         self._templates = templates
-        self._origins = origins(body)
+        self.origins = origins(body)
         self._trace: Trace = trace(body)
         self._readers: dict[Value, list[Op]] = defaultdict(list)
         self._producers: dict[Value, Op] = {}
@@ -71,11 +71,11 @@ class Planner:
         return self.layout
 
     def opened(self, context: Value) -> Value:
-        return self._origins[context.name].result
+        return self.origins[context.name].result
 
     def _gen(self, gen: Gen) -> None:
         """What the template wants before each message on the way to a generation."""
-        opened = self._origins[gen.op.context.name]
+        opened = self.origins[gen.op.context.name]
         model = self._target.models.get(opened.model)
         if model is None or model.tokenizer is None:
             return
@@ -138,7 +138,8 @@ class Planner:
         if isinstance(first, End):
             return True
         if isinstance(first, Fill) and value not in self._answers:
-            if isinstance(self._only(self._readers[first.result]), End):
+            second = self._only(self._readers[first.result])
+            if isinstance(second, End):
                 self.layout.trims[first.result] = sides
                 return True
         left, right = sides
@@ -159,7 +160,7 @@ class Planner:
                     continue
                 params = [param for block in blocks(op) for param in block.params]
                 for after in (*op.results, *params):
-                    if after.name in self._origins and after not in seen:
+                    if after.name in self.origins and after not in seen:
                         seen.add(after)
                         waiting.append(after)
 

@@ -9,7 +9,7 @@
 | `criteria` | gen, map | propagate-criteria | what to be quick at: `latency` or `throughput` |
 | `due` | gen | propagate-criteria | seconds after the start by which it should be done |
 | `group`, `order` | gen | group | whom it is awaited with; its place among them |
-| `tokens`, `scope` | fill | estimate | constant tokens; who may share them (`global`, `run`, `call`) |
+| `tokens`, `scope` | fill | estimate | constant tokens; shared by `global`, `run` or `call` |
 | `cost`, `rank`, `depth` | gen | estimate | seconds; seconds to the end; generations before it |
 | `next_use`, `pin` | fill, gen | lifetimes | ops to the next use; tokens saved by keeping it |
 """

@@ -7,8 +7,21 @@ alike. A path is a tuple of the values that `context.message` assigned, in order
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from parrotc.ir.ops import Block, Fold, Generate, If, Message, Op, Open, Value, blocks, operands
-from parrotc.passes.chains import carried, contexts
+from parrotc.ir.ops import (
+    Attempt,
+    Block,
+    End,
+    Fill,
+    Fold,
+    Generate,
+    If,
+    Map,
+    Message,
+    Open,
+    Render,
+    Value,
+)
+from parrotc.passes.chains import carried
 
 Path = tuple[Value, ...]
 Paths = frozenset[Path]
@@ -64,20 +77,13 @@ def _visit(block: Block, found: Trace) -> None:
                 for result, then, orelse in rows:
                     if then in paths:
                         paths[result] = _union(paths[then], paths[orelse])
-            case _:
-                _others(op, found)
-
-
-def _others(op: Op, found: Trace) -> None:
-    for inner in blocks(op):
-        _visit(inner, found)
-        for result, last in zip(op.results, inner.yields, strict=True):
-            if last in found.paths:
-                found.paths[result] = found.paths[last]
-    if not blocks(op):
-        for result in contexts(op.results):
-            for context in contexts(operands(op)):
-                found.paths[result] = found.paths[context]
+            case End() | Fill() | Render():
+                paths[op.result] = paths[op.context]
+            case Map() | Attempt():
+                _visit(op.body, found)
+                for result, last in zip(op.results, op.body.yields, strict=True):
+                    if last in paths:
+                        paths[result] = paths[last]
 
 
 def _fold(op: Fold, found: Trace) -> None:

@@ -1,8 +1,8 @@
 """From what is asked of a result to what each generation should be quick at.
 
     flow … {criteria = "latency", deadline = 30}
-      %as = map %x in %xs { … gen … }        ==>    gen in the map {criteria = "throughput", due = 12.4}
-      %b = … gen over %as …                         gen at the end {criteria = "latency", due = 30}
+      %as = map %x in %xs { … gen … }       ==>  … gen {criteria = "throughput", due = 12.4}
+      %b = … gen over %as …                      … gen {criteria = "latency", due = 30}
 
 A result that somebody waits for is asked for with `latency` unless the flow says `throughput`. The
 ask goes from results to operands; where several meet, the stricter wins, and an ask that
@@ -46,7 +46,7 @@ class _Propagation:
     def __init__(self, flow: Flow, target: Target) -> None:
         notes = dict(flow.notes)
         self._flow = flow
-        self._deadline = notes.get("deadline")
+        self._deadline: float = notes.get("deadline") or 0.0
         self._pace = {name: notes[name] for name in ("ttft", "tpot") if name in notes}
         self._criteria = notes.get("criteria") or "latency"
         self._places: Places | None = places(flow, target) if self._deadline else None

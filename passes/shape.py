@@ -2,11 +2,16 @@
 
 from collections.abc import Hashable
 from dataclasses import fields
-from functools import cache
 
-from parrotc.ir.ops import Block, Generate, Op, Value
+from parrotc.ir.ops import OPS, Block, Generate, Op, Value
 
 Local = dict[Value, int]  # values made inside the region that is looked at, by number
+
+
+_IGNORED = {"results", "notes", "span"}
+_COMPARED = {
+    kind: tuple(f.name for f in fields(kind) if f.name not in _IGNORED) for kind in OPS.values()
+} | {Generate: tuple(f.name for f in fields(Generate) if f.name not in _IGNORED | {"site", "name"})}
 
 
 def shape(op: Op, local: Local | None = None) -> Hashable:
@@ -15,15 +20,9 @@ def shape(op: Op, local: Local | None = None) -> Hashable:
     Generations are compared without `site` and `name`: a greedy one draws nothing. Whether equal
     shapes may stand for each other is for the caller to say.
     """
-    held = (getattr(op, name) for name in _compared(type(op)))
+    held = (getattr(op, name) for name in _COMPARED[type(op)])
     types = tuple(value.type for value in op.results)
-    return (type(op), types, *(_canonical(one, local or {}) for one in held))
-
-
-@cache
-def _compared(kind: type[Op]) -> tuple[str, ...]:
-    ignored = {"results", "notes", "span"} | ({"site", "name"} if kind is Generate else set())
-    return tuple(spec.name for spec in fields(kind) if spec.name not in ignored)
+    return (type(op).__name__, types, *(_canonical(one, local or {}) for one in held))
 
 
 def _canonical(held: object, local: Local) -> Hashable:

@@ -6,15 +6,18 @@ Level O0 makes a program runnable and nothing else; O1 shares, merges, moves and
 every generation seeing exactly the tokens it sees at O0.
 """
 
+import gc
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from parrotc.ir.diagnostic import CompileError
 from parrotc.ir.ops import Module
 from parrotc.ir.printer import print_module
-from parrotc.ir.verify import InvalidIR, verify
+from parrotc.ir.verify import verify
 from parrotc.passes.apply_template import apply_template
 from parrotc.passes.cse import cse
 from parrotc.passes.dce import dce
@@ -44,7 +47,7 @@ class PassInfo:
 
 
 def _row(run: Pass) -> PassInfo:
-    story = __import__("sys").modules[run.__module__].__doc__ or ""
+    story = sys.modules[run.__module__].__doc__ or ""
     return PassInfo(run, story.partition("\n")[0])
 
 
@@ -79,6 +82,38 @@ def with_pass(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in PIPELINES["O1"] if one in wanted))
 
 
+@dataclass(slots=True)
+class _Run:
+    """What `run` was asked for."""
+
+    target: Target
+    names: Sequence[str]
+    verify_each: bool
+    after: Observer | None
+    remarks: Remarks
+    times: list[tuple[str, float]] | None
+    crash_folder: Path | None
+
+    def step(self, name: str, module: Module) -> Module:
+        start = time.process_time()
+        try:
+            result = PASSES[name].run(module, self.target, self.remarks)
+            if self.verify_each:
+                verify(result)
+        except CompileError:
+            raise  # the user's mistake, not ours
+        except Exception as error:
+            error.add_note(f"in pass `{name}` of {', '.join(self.names)}")
+            if self.crash_folder is not None:
+                error.add_note(f"replay: {write_reproducer(module, name, self.crash_folder)}")
+            raise
+        if self.times is not None:
+            self.times.append((name, time.process_time() - start))
+        if self.after is not None:
+            self.after(name, result)
+        return result
+
+
 def run(
     module: Module,
     target: Target,
@@ -97,28 +132,29 @@ def run(
     it on the first line. Raises `KeyError` for an unknown name, `InvalidIR`, naming the pass, for
     a broken module, and `CompileError` for a mistake that only a pass can see.
     """
-    rows = [(name, PASSES[name]) for name in names]
+    for name in names:
+        PASSES[name]  # an unknown name is told before anything runs
     found: Remarks = [] if remarks is None else remarks
-    if verify_each:
-        verify(module)
-    for name, row in rows:
-        before, start = module, time.perf_counter()
-        try:
-            module = row.run(module, target, found)
-            if verify_each:
-                verify(module)
-        except CompileError:
-            raise
-        except Exception as error:
-            error.add_note(f"in pass `{name}` of {', '.join(names)}")
-            if crash_folder is not None:
-                error.add_note(f"replay: {write_reproducer(before, name, crash_folder)}")
-            raise
-        if times is not None:
-            times.append((name, time.perf_counter() - start))
-        if after is not None:
-            after(name, module)
+    work = _Run(target, names, verify_each, after, found, times, crash_folder)
+    with _no_collection():
+        if verify_each:
+            verify(module)
+        for name in names:
+            module = work.step(name, module)
     return module
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Modules hold no cycles, so looking for some, again and again, only costs: half the time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def write_reproducer(module: Module, name: str, folder: Path) -> str:
@@ -128,6 +164,3 @@ def write_reproducer(module: Module, name: str, folder: Path) -> str:
     command = f"parrotc opt {path} --pass {name}"
     path.write_text(f"// {command}\n{print_module(module)}", "utf-8")
     return command
-
-
-__all__ = ["PASSES", "PIPELINES", "InvalidIR", "PassInfo", "run", "with_pass"]

@@ -4,7 +4,7 @@ A template is a program over the whole list of messages, so nothing is assumed o
 list is rendered with a different sentinel as the content of each message, once bare and once with
 white space around it, and what stands between the sentinels is what the template writes.
 
-    [("user", "⟨0⟩")] + prompt   ⇒   texts ("<|im_start|>user\\n", "<|im_end|>\\n<|im_start|>assistant\\n")
+    user ⟨0⟩, and a prompt   ⇒   "<|im_start|>user\\n" ⟨0⟩ "<|im_end|>\\n<|im_start|>assistant\\n"
 """
 
 import re
@@ -85,7 +85,7 @@ def _between(text: str, marks: list[str]) -> list[str] | None:
 
 
 def special_parts(text: str, tokenizer: Tokenizer) -> tuple[Part, ...]:
-    """A template's own text: its special tokens as ids, which are hard boundaries, the rest text."""
+    """A template's own text: its special tokens as ids (hard boundaries), the rest as text."""
     specials = sorted(tokenizer.specials, key=len, reverse=True)
     if not specials:
         return (Text(text),) if text else ()

@@ -1,8 +1,9 @@
 """Constants become token ids, once and for all runs.
 
-    %c1 = context.fill %c, ids[1], "system\\0AYou", %v, ids[2]
+    %c1 = context.fill %c, ids[1] "<|im_start|>", "user\\nSum up: ", %v, ids[2] "<|im_end|>", "\\n"
         ==>
-    %c1 = context.fill %c, ids[1, 9690, 198] "<|im_start|>system\\0A", "You", %v, ids[2] "<|im_end|>"
+    %c1 = context.fill %c, ids[1, 4093, 198, 11] "<|im_start|>user\\nSum", " up: ", %v,
+        ids[2, 198] "<|im_end|>\\n"
 
 A prompt is tokenised segment by segment between hard boundaries (special tokens, generations), so
 a constant may become ids only where nothing unknown stands before it in its segment: the context

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Set up a checkout, then run the demo or the tests in it. Needs Python 3.11 and pip, nothing else.
+"""Set up a checkout, then run the demo or the tests in it. Needs Python 3.11 and pip only.
 
-    python3 scripts/dev.py demo          compile and run examples/map_reduce.pfn on the embedded model
+    python3 scripts/dev.py demo          summarise a long speech on the embedded model
     python3 scripts/dev.py test [ARGS]   the tests; ARGS go to pytest
     python3 scripts/dev.py ci            everything that must pass before a change is merged
     python3 scripts/dev.py setup         only set up
@@ -12,7 +12,6 @@ asked for, and while that stays the same nothing is downloaded, so later runs wo
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -29,6 +28,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 EXTRAS = "engine,viz,dev"
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PROBE_SECONDS = 3
+OLDEST = (3, 11)
 ON_TERMINAL = sys.stdout.isatty()
 
 
@@ -37,12 +37,13 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] not in commands:
         print(__doc__)
         return 2
-    if sys.version_info < (3, 11):
+    if sys.version_info[:2] < OLDEST:
         return run_with_newer_python(argv)
     return commands[argv[0]](argv[1:])
 
 
 def run_with_newer_python(argv: list[str]) -> int:
+    """The `python3` of some machines is old, while a newer one is there under its own name."""
     for name in ("python3.13", "python3.12", "python3.11"):
         if shutil.which(name):
             return subprocess.call([name, __file__, *argv])
@@ -54,16 +55,12 @@ def run_with_newer_python(argv: list[str]) -> int:
 
 
 def demo(args: list[str]) -> int:
-    """Compile and run the example on a long document, showing what the compiler does on the way."""
+    """What the compiler makes of the example, then its run on a long document."""
     setup([])
-    program = "examples/map_reduce.pfn"
-    document = "doc=@examples/data/document.txt"
-    for command in (
-        ["plan", f"{program}:summarise", document],
-        ["run", f"{program}:summarise", document],
-    ):
-        say(f"$ parrotc {' '.join([*command, *args])}")
-        code = subprocess.call([str(tool("parrotc")), *command, *args], cwd=ROOT)
+    program = ["examples/map_reduce.pfn:summarise", "doc=@examples/data/kennedy_1962.txt"]
+    for command in (["plan", *program], ["run", *program, "--stats", *args]):
+        say(f"\n$ parrotc {' '.join(command)}")
+        code = subprocess.call([str(tool("parrotc")), *command], cwd=ROOT)
         if code:
             return code
     return 0
@@ -136,12 +133,8 @@ def install_torch() -> None:
         step("torch, from the index that pip is configured for")
         cuda = cuda_packages()
         if cuda:
-            say(
-                f"  PyTorch's CPU index cannot be reached, and this index offers torch only with CUDA:"
-            )
-            say(
-                f"  about 3 GB more to download ({', '.join(cuda[:4])} and {len(cuda) - 4} others)."
-            )
+            say("  PyTorch's CPU index cannot be reached, and this one has torch with CUDA only:")
+            say(f"  about 3 GB more to download ({len(cuda)} packages such as {cuda[0]}).")
         pip("torch")
 
 

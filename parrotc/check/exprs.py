@@ -145,9 +145,9 @@ class Exprs(Naming):
 
     def _attribute(self, node: tree.Attribute) -> Type:
         held = self.expr(node.value)
-        narrowed = self.scope.lookup(path(node))
-        if isinstance(narrowed, LocalSymbol):
-            return narrowed.type
+        narrowed = self.scope.known_type(path(node))
+        if narrowed is not None:
+            return narrowed
         known = rules.attributes(held)
         if held == BROKEN:
             return BROKEN

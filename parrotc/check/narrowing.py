@@ -13,11 +13,14 @@ def narrow(condition: tree.Expr, holds: bool, scope: Scope) -> Scope:
     Values never change, so what is known of `doc.part` stays true until `doc` is bound again.
     """
     inner = scope.inner()
-    for name, type_ in _known(condition, holds, scope):
-        before = scope.lookup(name.split(".")[0])
-        span = before.span if isinstance(before, LocalSymbol) else None
-        inner.bind(LocalSymbol(name=name, span=span, type=type_))
+    learn(condition, holds, inner)
     return inner
+
+
+def learn(condition: tree.Expr, holds: bool, scope: Scope) -> None:
+    """As `narrow`, for the rest of `scope` itself."""
+    for name, type_ in _known(condition, holds, scope):
+        scope.learn(name, type_)
 
 
 def path(node: tree.Expr) -> str:
@@ -38,11 +41,9 @@ def type_of(node: tree.Expr, scope: Scope) -> Type | None:
             symbol = scope.lookup(node.id)
             return symbol.type if isinstance(symbol, LocalSymbol) else None
         case tree.Attribute():
-            known = scope.lookup(path(node))
-            if isinstance(known, LocalSymbol):
-                return known.type
             base = type_of(node.value, scope)
-            return attributes(base).get(node.attr) if base is not None else None
+            declared = attributes(base).get(node.attr) if base is not None else None
+            return scope.known_type(path(node)) or declared
     return None
 
 

@@ -12,6 +12,7 @@ from parrotc.check.program import LocalSymbol
 from parrotc.check.rules import describe, join
 from parrotc.ir.diagnostic import Label
 from parrotc.ir.source import Span
+from parrotc.ir.types import Type
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,30 +29,51 @@ Bound = LocalSymbol | Unusable
 
 @dataclass
 class Scope:
-    """Names bound here, in front of those of `outer`. A scope never changes its outer one."""
+    """Names bound here, in front of those of `outer`. A scope never changes its outer one.
+
+    `known` are types that a condition has told of names with fields: `doc.part` is no `None`.
+    """
 
     outer: "Scope | None" = None
     own: dict[str, Bound] = field(default_factory=dict)
+    known: dict[str, Type] = field(default_factory=dict)
 
     def inner(self) -> "Scope":
         return Scope(self)
 
     def lookup(self, name: str) -> Bound | None:
-        """What a name is bound to, or what is known of a name with fields (`doc.part`)."""
-        root = name.split(".")[0]
         scope: Scope | None = self
         while scope is not None:
             if name in scope.own:
                 return scope.own[name]
+            scope = scope.outer
+        return None
+
+    def known_type(self, path: str) -> Type | None:
+        """What is known of `doc.part`, unless `doc` was bound again since."""
+        root = path.split(".")[0]
+        scope: Scope | None = self
+        while scope is not None:
+            if path in scope.known:
+                return scope.known[path]
             if root in scope.own:
-                return None  # bound again since anything was known of its fields
+                return None
             scope = scope.outer
         return None
 
     def bind(self, symbol: LocalSymbol) -> None:
-        for known in [name for name in self.own if name.startswith(f"{symbol.name}.")]:
-            del self.own[known]
         self.own[symbol.name] = symbol
+        for path in [path for path in self.known if path.startswith(f"{symbol.name}.")]:
+            del self.known[path]
+
+    def learn(self, path: str, type_: Type) -> None:
+        """From here on, a name or a name with fields has the narrower type."""
+        if "." in path:
+            self.known[path] = type_
+            return
+        before = self.lookup(path)
+        if isinstance(before, LocalSymbol):
+            self.bind(LocalSymbol(name=path, span=before.span, type=type_))
 
     def names(self) -> Iterator[str]:
         yield from self.own
@@ -60,15 +82,13 @@ class Scope:
 
     def merge(self, arms: Sequence["Scope"]) -> None:
         """Bind what every arm of an `if` or `match` leaves behind; `arms` are inner scopes."""
-        names = dict.fromkeys(name for arm in arms for name in arm.own if "." not in name)
+        names = dict.fromkeys(name for arm in arms for name in arm.own)
         for name in names:
             self.own[name] = _merged(name, [arm.lookup(name) for arm in arms])
 
     def close_loop(self, body: "Scope") -> None:
         """Names that only a loop's body binds have no value after it: it may run zero times."""
         for name, bound in body.own.items():
-            if "." in name:
-                continue
             if self.lookup(name) is None and isinstance(bound, LocalSymbol):
                 why = "has a value only inside the loop, which may run zero times"
                 self.own[name] = Unusable(why, _places([bound]))

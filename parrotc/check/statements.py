@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from parrotc.check.exprs import Exprs
 from parrotc.check.matching import Matching
-from parrotc.check.narrowing import narrow
+from parrotc.check.narrowing import learn, narrow
 from parrotc.check.program import LocalSymbol
 from parrotc.check.rules import BROKEN, a, join
 from parrotc.check.scope import Scope
@@ -169,8 +169,7 @@ class Statements:
             self.report.add("E0331", message, rest[0].span, help="write `break if …`")
         breaks.append(Scope(scope.outer, dict(scope.own)))
         if node.condition is not None:
-            # what follows runs only while the condition is false
-            scope.own.update(narrow(node.condition, False, scope).own)
+            learn(node.condition, False, scope)  # or else what follows does not run
 
     def _after(self, name: str, type_: Type, ends: Sequence[Scope]) -> Type | None:
         """A type for all that a carried name can be; None if there is none."""

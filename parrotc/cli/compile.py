@@ -112,7 +112,7 @@ def _schemas(compilation: "Compilation") -> str:
 
 
 class Dump:
-    """Numbered files of every stage: the trees, the module as lowered, after each pass, the plan."""
+    """Numbered files of every stage: trees, the module as lowered, after each pass, the plan."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -11,14 +11,9 @@ from parrotc.ir.diagnostic import Diagnostic
 
 def write_report(error: BaseException) -> Diagnostic:
     """Write the crash report, and say so in words."""
-    text = "\n".join(
-        [
-            f"parrotc {version('parrotc')}, Python {platform.python_version()}, {platform.platform()}",
-            f"arguments: {sys.argv[1:]}",
-            "",
-            "".join(traceback.format_exception(error)),
-        ]
-    )
+    where = f"Python {platform.python_version()}, {platform.platform()}"
+    story = "".join(traceback.format_exception(error))
+    text = f"parrotc {version('parrotc')}, {where}\narguments: {sys.argv[1:]}\n\n{story}"
     with tempfile.NamedTemporaryFile(
         "w", prefix="parrotc-crash-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:

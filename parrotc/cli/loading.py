@@ -1,7 +1,7 @@
 """From what a command is given to a plan that can run: any stage of a program is welcome."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from parrotc.ir.parser import parse_module
 from parrotc.ir.types import Choice, Enum, Json, Optional, Str, Type
 from parrotc.loading import fitted, read_plan
 from parrotc.lower import lower
+from parrotc.lower.module import DEFAULT_MODEL
 from parrotc.passes.table import PIPELINES
 from parrotc.runtime.plan import Plan
 from parrotc.settings import Settings, SettingsError, load
@@ -74,6 +75,8 @@ def lowered(path: str, choices: Choices, settings: Settings) -> Module:
     """The module of a file before any pass: lowered from a `.pfn`, or as a `.pir` says."""
     source = read_source(path)
     module = parse_module(source) if path.endswith(".pir") else lower(checked(source)[0])
+    if not module.models:  # nothing is called, but a function may be rendered all the same
+        module = replace(module, models=(DEFAULT_MODEL,))
     return overridden(module, _models(choices, settings))
 
 

@@ -1,5 +1,6 @@
 """`parrotc`: the group of commands. Starting it loads nothing of a command but its one line."""
 
+import difflib
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -26,9 +27,13 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in COMMANDS:
-            return None
+            near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+            ctx.fail(
+                f"there is no command `{cmd_name}`"
+                + "".join(f"; did you mean `{n}`?" for n in near)
+            )
         command: click.Command = import_module(f"parrotc.cli.{cmd_name}").command
         return command
 

@@ -3,12 +3,15 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from parrotc.cli.arguments import Choices, Place, PlaceType, input_arguments, target_options
 from parrotc.cli.command import Command, format_option, report
+
+if TYPE_CHECKING:
+    from parrotc.report import Report
 
 
 @click.command("plan", cls=Command)
@@ -53,19 +56,19 @@ def command(
         sys.exit(1)
 
 
-def _json(found: Any) -> str:
-    from parrotc.ir.symbolic import Most, Symbolic
+def _json(found: "Report") -> str:
+    data = {name: _plain(value) for name, value in vars(found).items()}
+    data["rows"] = [
+        {name: _plain(value) for name, value in vars(row).items()} for row in found.rows
+    ]
+    return json.dumps(data, ensure_ascii=False, indent=2)
 
-    def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {name: _figure(value) for name, value in pairs}
 
-    def _figure(value: Any) -> Any:
-        if isinstance(value, Symbolic | Most):
-            return value.constant if value.constant is not None else str(value)
+def _plain(value: Any) -> Any:
+    """A figure as a number, or with its formula where inputs decide it."""
+    from parrotc.report import Figure
+
+    if not isinstance(value, Figure):
         return value
-
-    data = {
-        name: [plain(list(vars(row).items())) for row in value] if name == "rows" else value
-        for name, value in vars(found).items()
-    }
-    return json.dumps(plain(list(data.items())), ensure_ascii=False, indent=2)
+    exact, limit = value.exact.constant, value.limit.constant
+    return {"formula": str(value.exact), "at_most": limit} if exact is None else exact

@@ -112,7 +112,8 @@ def _picture(watch: Watch) -> "RenderableType":
     row.add_row(
         Text(watch.name, style="bold"),
         _bar(counters),
-        f"{counters.calls_done}/{counters.calls_total_known} calls, {counters.calls_running} running",
+        f"{counters.calls_done}/{counters.calls_total_known} calls",
+        f"{counters.calls_running} running",
         f"{counters.tokens_generated / max(watch.seconds, 0.1):.0f} tokens/s",
         Text(saved(counters), style="green"),
     )

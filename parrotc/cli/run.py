@@ -111,4 +111,4 @@ def _keep(path: str, error: "RunError") -> None:
 def _too_late(timeout: float | None) -> Exception:
     from parrotc.ir.diagnostic import CompileError, Diagnostic
 
-    return CompileError([Diagnostic("E0611", f"the run did not end within {timeout:g} s")])
+    return CompileError([Diagnostic("E0612", f"the run did not end within {timeout:g} s")])

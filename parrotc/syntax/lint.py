@@ -6,6 +6,7 @@ user "Question: "            W0207: a model sees the space, a reader does not
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Span
@@ -31,7 +32,7 @@ def _pieces(node: Node) -> Iterator[Template]:
 
 def _template(template: Template) -> Iterator[Diagnostic]:
     is_block = template.span.text().startswith(('"""', 'r"""'))
-    for part, following in zip(template.parts, (*template.parts[1:], None), strict=True):
+    for part, following in zip_longest(template.parts, template.parts[1:]):
         if not isinstance(part, TextPart):
             continue
         span = part.span

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from parrotc.ir.source import Source, Span
 from parrotc.syntax.problem import Problem, problem
-from parrotc.syntax.scan import Quoted, hole_end, left_of_margin, unclosed_hole
+from parrotc.syntax.quoted import Quoted, hole_end, left_of_margin, unclosed_hole
 from parrotc.syntax.tree import Gen, Show, TextPart
 
 Part = TextPart | Show | Gen

@@ -79,6 +79,7 @@ STATEMENT_HELP = {
 """Help for a statement or expression word of Python that .pfn does without."""
 
 SIGN_HELP = {
+    "#": "a hole has no comments",
     ";": "one statement stands on one line",
     "&&": "write `and`",
     "||": "write `or`",

@@ -154,9 +154,7 @@ def dies(text):
         ("actions:dies", "E0601", ""),
     ],
 )
-def test_an_extern_that_cannot_answer(
-    tmp_path: Path, target: str, code: str, words: str
-) -> None:
+def test_an_extern_that_cannot_answer(tmp_path: Path, target: str, code: str, words: str) -> None:
     (tmp_path / "actions.py").write_text(PYTHON)
     path = tmp_path / "app.pfn"
     path.write_text(EXTERN.replace("{target}", target) + CALLS)

@@ -11,7 +11,7 @@ from parrotc.passes.table import PIPELINES, run
 from parrotc.targets import targets
 from parrotc.viz.graph import Picture, picture
 
-PROGRAM = '''
+PROGRAM = """
 const RULES = "You are careful, you add nothing, and you write plain prose for busy readers."
 
 pfunc digest(part: str) -> str:
@@ -27,7 +27,7 @@ pfunc merge(notes: list[str]) -> str:
 flow main(parts: list[str], unused: int = 3) -> str:
     notes = [digest(part) for part in parts]
     return merge(notes)
-'''
+"""
 
 
 @pytest.fixture

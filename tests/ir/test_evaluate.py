@@ -133,6 +133,7 @@ def test_a_raw_completion_begins_with_bos_exactly_where_the_tokenizer_has_one() 
         ("b", '%c0 = context.open @b %c = context.fill %c0, "x"', "\x09x"),
         ("b", "%c = context.open @b", "\x09"),
         ("m", '%c0 = context.open @m %c = context.fill %c0, "x"', "x"),
+        ("b", '%c0 = context.open @b %c = context.fill %c0, "x", ids[7] ""', "\x09x\x07"),
         ("b", '%c0 = context.open @b %c = context.fill %c0, ids[7] "", "x"', "\x07x"),
         ("b", '%c0 = context.open @b %c = context.fill %c0, ids[] "", "x"', "x"),
     ]:
@@ -159,6 +160,15 @@ def test_filling_is_counted_once_for_each_context_and_only_where_needed() -> Non
         '%f, %x = context.gen %c3 site "u" (max_tokens = 2) : str return %v'
     )
     assert outcome.filled == 3 + 1 + 1
+
+
+def test_text_that_two_generations_need_is_filled_once() -> None:
+    outcome = run(
+        '%c = context.open @m %c1 = context.fill %c, "four" '
+        '%d, %v = context.gen %c1 site "s" (max_tokens = 2) : str '
+        '%e, %w = context.gen %c1 site "t" (max_tokens = 2) : str return %v'
+    )
+    assert outcome.filled == 4
 
 
 def test_use_after_free_is_an_error_of_the_module() -> None:

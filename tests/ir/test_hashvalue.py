@@ -43,6 +43,21 @@ def test_free_text_uses_its_limits() -> None:
     assert any(value_ids(start(n), tokenizer("chatml"), stop=("e",)).rest for n in range(99))
 
 
+def test_half_a_character_is_not_kept() -> None:
+    """`é.` as two tokens that share the character: with the stop text goes the second token, and
+    the first alone is no text."""
+
+    class Split:
+        def encode(self, text: str) -> list[int]:
+            return [0, 1]
+
+        def decode(self, ids: list[int]) -> str:
+            return b"".join((b"\xc3", b"\xa9.")[n] for n in ids).decode("utf-8", "replace")
+
+    drawn = value_ids(start(1), Split(), stop=(".",))
+    assert (drawn.ids, drawn.text, drawn.kept, drawn.rest) == ((0, 1), "é", 0, "é")
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

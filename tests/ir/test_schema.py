@@ -136,6 +136,10 @@ def test_small_ranges_are_choices_and_large_ones_are_not() -> None:
     assert constraint_of(STR).choices is constraint_of(STR).json_schema is None
 
 
+def test_a_field_with_a_default_may_be_left_out() -> None:
+    assert json_schema(DOC)["required"] == ["id"]
+
+
 def test_a_schema_keeps_the_authors_order_of_fields() -> None:
     type_ = Record("R", (Field("reason", STR), Field("answer", STR)))
     schema = constraint_of(type_).json_schema or ""

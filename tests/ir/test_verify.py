@@ -26,7 +26,24 @@ from parrotc.ir.ops import (
 )
 from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source
-from parrotc.ir.types import BOOL, CONTEXT, INT, STR, ListOf
+from parrotc.ir.types import (
+    BOOL,
+    CONTEXT,
+    FLOAT,
+    INT,
+    NONE,
+    STR,
+    Choice,
+    Enum,
+    Field,
+    Int,
+    ListOf,
+    Member,
+    Optional,
+    Record,
+    Type,
+    fits,
+)
 from parrotc.ir.verify import InvalidIR, verify
 
 DECLARED = """
@@ -199,6 +216,41 @@ def test_wrong_declarations_are_refused(old: str, new: str, message: str) -> Non
     assert old in DECLARED
     with pytest.raises(InvalidIR, match=message):
         verify(module(GOOD, DECLARED.replace(old, new, 1)))
+
+
+def test_what_one_arm_freed_is_gone_after_both() -> None:
+    text = GOOD.replace("context.free %c4\n      yield %c\n", "yield %c\n")
+    assert text != GOOD
+    verify(module(text))
+    with pytest.raises(InvalidIR, match="`%c4` is used after it was freed"):
+        verify(module(text.replace("context.free %c5", "context.free %c5 context.free %c4")))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "does"),
+    [
+        (INT, FLOAT, True),
+        (FLOAT, INT, False),
+        (Int(1, 2), Int(5), True),
+        (BOOL, INT, False),
+        (NONE, Optional(STR), True),
+        (STR, Optional(STR), True),
+        (Optional(STR), STR, False),
+        (Optional(INT), Optional(FLOAT), True),
+        (Choice(("a",)), STR, True),
+        (STR, Choice(("a",)), True),
+        (ListOf(NONE), ListOf(ListOf(STR)), True),
+        (ListOf(STR), ListOf(INT), False),
+        (Record("", (Field("a", INT),)), Record("", (Field("a", FLOAT),)), True),
+        (Record("", (Field("a", INT),)), Record("", (Field("b", INT),)), False),
+        (Record("", (Field("a", INT), Field("b", INT))), Record("", (Field("a", INT),)), False),
+        (Record("", ()), Record("", (Field("a", INT, "", 1, True),)), True),
+        (Enum("E", (Member("a"),)), Enum("F", (Member("a"),)), False),
+        (CONTEXT, STR, False),
+    ],
+)  # fmt: skip
+def test_which_values_fit(given: Type, wanted: Type, does: bool) -> None:
+    assert fits(given, wanted) is does
 
 
 def test_the_op_and_its_place_are_named() -> None:

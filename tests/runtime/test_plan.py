@@ -6,8 +6,28 @@ from random import Random
 import pytest
 from plans import plan_of
 
+from parrotc.ir.types import (
+    INT,
+    Bool,
+    Choice,
+    Enum,
+    Field,
+    Float,
+    Int,
+    ListOf,
+    Member,
+    Nothing,
+    Optional,
+    Record,
+    Scored,
+    Str,
+    Type,
+    from_json,
+    to_json,
+)
 from parrotc.runtime.plan import Plan, PlanError
 
+MOOD = Enum("Mood", (Member("GOOD", "all is well"), Member("BAD")))
 TEXT = """
 module @m {
   enum @Mood {GOOD "all is well", BAD}
@@ -132,3 +152,16 @@ def test_a_plan_that_makes_no_sense_is_refused(
     with pytest.raises(PlanError, match=words) as caught:
         Plan.from_json(_resealed(plan, change, into))
     assert caught.value.diagnostic.code == "E0654"
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        Str(regex="a+", max_len=3), Int(ge=1), Float(le=2.5), Bool(), Nothing(),
+        Optional(ListOf(Choice(("a", "b")))), Scored(MOOD),
+        Record("R", (Field("a", INT, "doc", None, True), Field("b", MOOD))),
+    ],
+)  # fmt: skip
+def test_types_are_plain_data_and_back(type_: Type) -> None:
+    data = json.loads(json.dumps(to_json(type_)))
+    assert from_json(data) == type_

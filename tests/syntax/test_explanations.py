@@ -35,8 +35,3 @@ def test_a_code_has_a_true_page(code: str) -> None:
     _, found = parse(Source("right.pfn", right))
     assert code not in [finding.code for finding in found]
     assert [finding.code for finding in found if finding.level is Level.ERROR] == []
-
-
-def test_no_page_is_left_over() -> None:
-    pages = {path.stem for path in PAGES.glob("*.md") if path.name[:3] in ("E01", "E02")}
-    assert pages == {code for code in CODES if code.startswith("E")}

@@ -45,6 +45,11 @@ texts = (
 )
 
 
+holes = st.lists(st.sampled_from(WORDS)).map(
+    lambda words: f'pfunc f(x: str) -> str:\n    "{{{{{" ".join(words)}}}}}"\n'
+)
+
+
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
     """A program of the cases with a few ranges removed, repeated or replaced."""
@@ -57,7 +62,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@given(texts | mutated())
+@given(texts | mutated() | holes)
 @settings(max_examples=400, deadline=None)
 def test_parse_answers_anything(text: str) -> None:
     source = Source("t.pfn", text)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from parrotc.runtime.engines.embedded.model import PRECISIONS, Llama
-from parrotc.runtime.engines.embedded.scheduler import Limits, Scheduler
+from parrotc.runtime.engines.embedded.scheduler import LIMITS, Limits, Scheduler
 from parrotc.runtime.engines.embedded.shape import load_shape
 from parrotc.runtime.engines.embedded.weights import load_weights
 from parrotc.runtime.engines.protocol import (
@@ -68,7 +68,7 @@ class EmbeddedEngine:
         name: str,
         precision: str,
         threads: int = 0,
-        limits: Limits = Limits(),
+        limits: Limits = LIMITS,
     ) -> None:
         self.tokenizer = tokenizer
         self._name = name

@@ -88,8 +88,9 @@ class Llama:
         for number, layer in enumerate(self._layers):
             mixed = layer.qkv(self._normed(x, layer.attention_norm))
             heads = mixed.reshape(len(x), shape.heads + 2 * shape.kv_heads, shape.head_dim)
-            turned, values = heads.split([shape.heads + shape.kv_heads, shape.kv_heads], dim=1)
-            queries, keys = _rotated(turned, cos, sin).split([shape.heads, shape.kv_heads], dim=1)
+            values = heads[:, shape.heads + shape.kv_heads :]
+            turned = _rotated(heads[:, : shape.heads + shape.kv_heads], cos, sin)
+            queries, keys = turned[:, : shape.heads], turned[:, shape.heads :]
             step.write(number, keys, values)
             found = attend(queries, step.reads(number), step.rows)
             x = x + layer.out(found.reshape(len(x), -1))

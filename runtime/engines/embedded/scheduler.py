@@ -42,6 +42,9 @@ class Limits:
     tokens: int = 200_000  # held by all contexts together
 
 
+LIMITS = Limits()
+
+
 @dataclass(eq=False, slots=True)
 class _Fill:
     requests: Sequence[FillRequest]
@@ -61,7 +64,7 @@ class _Scoring:
 
 
 class Scheduler:
-    def __init__(self, model: Llama, tokenizer: Tokenizer, limits: Limits = Limits()) -> None:
+    def __init__(self, model: Llama, tokenizer: Tokenizer, limits: Limits = LIMITS) -> None:
         self.tree = Tree(model.shape, model.dtype, limits.tokens)
         self.rows: list[Generation] = []  # row i of the slots
         self.waiting: list[Generation] = []

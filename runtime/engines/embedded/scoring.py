@@ -23,7 +23,7 @@ def probabilities(
     its tokens but the last, with their states."""
     states = [torch.stack([hidden, *(node.states or ())]) for node in nodes]
     logits = model.logits(torch.cat(states))
-    logs = iter(torch.log_softmax(logits.double(), dim=1).split([len(one) for one in states]))
+    logs = torch.split(torch.log_softmax(logits.double(), dim=1), [len(one) for one in states])
     totals = [
         float(rows[torch.arange(len(ids)), list(ids)].sum()) if ids else 0.0
         for ids, rows in zip(options, logs, strict=True)

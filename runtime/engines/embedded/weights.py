@@ -119,6 +119,6 @@ def _dequantised(data: np.memmap, info: TensorInfo) -> np.ndarray:
 
 
 def _halves(weight: Tensor, dim: int) -> Tensor:
-    """llama.cpp rotates pairs of neighbours, Hugging Face halves: back from the one to the other."""
+    """From llama.cpp's order, which rotates neighbours, to Hugging Face's, which rotates halves."""
     rows, width = weight.shape
     return weight.view(rows // dim, dim // 2, 2, width).transpose(1, 2).reshape(rows, width)
