@@ -108,7 +108,7 @@ class _Numbering:
         if isinstance(op, Generate):
             first = known.op
             assert isinstance(first, Generate)
-            message = f"`{op.site}` asks what `{first.site}` asks, greedily: it runs once for both"
+            message = f"`{op.site}` gives what `{first.site}` gives: it runs once for both"
             self._remarks.append(Remark("cse", message, op.span))
 
     def _key(self, op: Op) -> Hashable:

@@ -152,7 +152,7 @@ def reachable(url: str) -> bool:
 
 def cuda_packages() -> list[str]:
     """What installing torch from the configured index would bring for GPUs."""
-    command = [*pip_install(), "--dry-run", "--quiet", "--report", "-", "torch"]
+    command = [*pip_install(), "--dry-run", "-qq", "--report", "-", "torch"]
     result = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, check=False)
     if result.returncode:
         return []  # installing it says why
@@ -165,7 +165,7 @@ def works(command: list[str]) -> bool:
 
 
 def pip(*args: str) -> None:
-    call([*pip_install(), *([] if ON_TERMINAL else ["--quiet"]), *args])
+    call([*pip_install(), *([] if ON_TERMINAL else ["-qq"]), *args])
 
 
 def pip_install() -> list[str]:

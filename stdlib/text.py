@@ -44,23 +44,26 @@ def sentences(doc: str) -> list[str]:
 
 
 def windows(doc: str, size: int = 1200, overlap: int = 200) -> list[str]:
-    """Parts of at most `size` characters that begin `size - overlap` characters apart.
+    """Parts of at most `size` characters; each begins in the last `overlap` of the one before.
 
-    For questions whose answer may lie across a cut. Words are kept whole where one fits.
-    Raises `ValueError` unless `0 <= overlap < size`.
+    For questions whose answer may lie across a cut. Words are kept whole where one fits; every
+    word is in some part. Raises `ValueError` unless `0 <= overlap < size`.
     """
     if not 0 <= overlap < size:
         raise ValueError(f"an overlap is from 0 to less than the size {size}, not {overlap}")
-    found = []
-    text = doc.strip()
-    start = 0
-    while start < len(text):
-        end = _word_end(text, start, size)
-        found.append(text[start:end].strip())
-        if end == len(text):
-            break
-        start = max(start + 1, _word_start(text, end - overlap, start))
-    return found
+    units = list(_units(doc, size, _word_spans))
+    parts: list[str] = []
+    first = after = 0
+    while after < len(units):
+        start = units[first][0]
+        while after < len(units) and units[after][1] - start <= size:
+            after += 1
+        end = units[after - 1][1]
+        parts.append(doc[start:end])
+        first += 1
+        while first < after and units[first][0] < end - overlap:
+            first += 1
+    return parts
 
 
 def words(text: str) -> list[str]:
@@ -152,9 +155,3 @@ def _word_end(text: str, start: int, size: int) -> int:
         return min(limit, len(text))
     space = max(text.rfind(" ", start + 1, limit), text.rfind("\n", start + 1, limit))
     return space if space > start else limit
-
-
-def _word_start(text: str, wanted: int, least: int) -> int:
-    """The start of the word at `wanted`, if it lies after `least`."""
-    space = max(text.rfind(" ", least, wanted), text.rfind("\n", least, wanted))
-    return space + 1 if space > least else wanted

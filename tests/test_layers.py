@@ -17,7 +17,8 @@ ROOMS = ("ir", "passes", "kernels", "runtime", "stdlib")
 LEAVES = {
     f"ir.{name}"
     for name in (
-        "diagnostic", "hashregex", "hashvalue", "scalar", "schema", "source", "tokenhash", "types",
+        "diagnostic", "hashregex", "hashvalue", "scalar", "scalar_checks", "scalar_data",
+        "scalar_text", "schema", "source", "tokenhash", "types",
     )
 }  # fmt: skip
 

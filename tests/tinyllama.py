@@ -77,15 +77,12 @@ def dense(weights: Mapping[str, Tensor], ids: Sequence[int]) -> Tensor:
     def normed(x: Tensor, name: str) -> Tensor:
         return x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * get(name)
 
+    places = torch.arange(len(ids), dtype=torch.float64)
+    angles = torch.outer(places, 10000.0 ** (-torch.arange(0, DIM, 2) / DIM).double())[:, None]
+
     def turned(x: Tensor) -> Tensor:  # [tokens, heads, dim]
-        out = torch.empty_like(x)
-        for position in range(len(ids)):
-            for pair in range(DIM // 2):
-                angle = position * 10000.0 ** (-2 * pair / DIM)
-                a, b = x[position, :, pair], x[position, :, pair + DIM // 2]
-                out[position, :, pair] = a * math.cos(angle) - b * math.sin(angle)
-                out[position, :, pair + DIM // 2] = b * math.cos(angle) + a * math.sin(angle)
-        return out
+        a, b = x[..., : DIM // 2], x[..., DIM // 2 :]
+        return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1)
 
     x = get("model.embed_tokens")[list(ids)]
     later = torch.ones(len(ids), len(ids), dtype=torch.bool).triu(1)

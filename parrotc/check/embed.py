@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parrotc.check.loader import why_unreadable
 from parrotc.check.naming import Place
 from parrotc.check.report import did_you_mean
 from parrotc.check.rules import BROKEN
@@ -47,17 +48,9 @@ def _unreadable(
     exprs: "Exprs", node: tree.CallExpr, name: str, path: Path, error: Exception
 ) -> None:
     help_ = ""
-    if isinstance(error, FileNotFoundError):
-        why = "there is no such file"
-        if path.parent.is_dir():
-            help_ = did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
-    elif isinstance(error, UnicodeDecodeError):
-        why = f"it is not UTF-8 text (byte {error.start})"
-    elif isinstance(error, OSError):
-        why = (error.strerror or str(error)).lower()
-    else:
-        why = "this is no file name"
-    message = f"the file `{name}` cannot be embedded: {why}"
+    if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+        help_ = did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    message = f"the file `{name}` cannot be embedded: {why_unreadable(error)}"
     note = f"names are relative to {exprs.file.tree.source.name}"
     exprs.report.add("E0341", message, node.args[0].span, note=note, help=help_)
 

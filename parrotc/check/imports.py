@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from parrotc.check.loader import Loader, modules_near
+from parrotc.check.loader import Loader, modules_near, why_unreadable
 from parrotc.check.program import Symbol
 from parrotc.check.report import did_you_mean
 from parrotc.check.resolve import member, member_names
@@ -131,12 +131,7 @@ class Imports:
         try:
             source = self._load(module, node.level, importer.tree.source)
         except (OSError, UnicodeDecodeError) as error:
-            why = (
-                "it is not UTF-8 text"
-                if isinstance(error, UnicodeDecodeError)
-                else str(error.strerror)
-            )
-            message = f"the module `{module}` cannot be read: {why.lower()}"
+            message = f"the module `{module}` cannot be read: {why_unreadable(error)}"
             self._report.add("E0303", message, node.span)
             return BrokenSymbol(name=module, span=None)
         if source is None:

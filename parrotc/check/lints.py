@@ -59,10 +59,11 @@ def _unused_names(session: Session, file: File) -> None:
         if not isinstance(item, tree.FlowDecl | tree.TestDecl):
             continue
         targets = [node.target for node in walk(item) if isinstance(node, tree.Assign)]
-        bound = [name for target in targets for name in target.names]
-        read = set(_read_names(item, skip={id(name) for name in bound}))
-        first = {name.id: name for name in reversed(bound)}
-        for name in first.values():
+        bound = {id(name) for target in targets for name in target.names}
+        read = set(_read_names(item, skip=bound))
+        # the parts of a tuple are bound for their order, so some may be left unread
+        alone = [target.names[0] for target in reversed(targets) if len(target.names) == 1]
+        for name in {name.id: name for name in alone}.values():
             if name.id not in read and not name.id.startswith("_"):
                 _unused(session, f"`{name.id}` is bound, but never read", name)
 

@@ -44,6 +44,18 @@ def read_text(path: Path) -> str:
     return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
 
 
+def why_unreadable(error: Exception) -> str:
+    """What is wrong with a file, in words."""
+    match error:
+        case FileNotFoundError():
+            return "there is no such file"
+        case UnicodeDecodeError():
+            return f"it is not UTF-8 text (byte {error.start})"
+        case OSError():
+            return (error.strerror or str(error)).lower()
+    return "this is no file name"
+
+
 def modules_near(importer: Source) -> set[str]:
     """Modules that an import could have meant: the standard library's, and files beside it."""
     found = {f"std.{name}" for name in _standard_names()}

@@ -124,7 +124,26 @@ class LocalSymbol(Symbol):
 class Program:
     """A checked program: the root file and everything it imports.
 
-    `exports` are the flows and semantic functions declared in the root file, by plain name.
+    `exports` are the flows and semantic functions declared in the root file, by plain name. What
+    the tables hold, for programs without errors:
+
+    - `types`: the type of every expression, literals already of the type their place wants (an
+      empty list that nothing says more about is `list<none>`). The type of a call before its
+      policies is at `With.call`, after them at the `With`. A name that a condition has shown not
+      to be `None` has the narrower type where it is used, while its value may still be declared
+      wider. A `Filter` has the type of its result.
+    - `names`: what is called, at the `function` of every call of a declared or built-in function;
+      a method call has none. For other names `LocalSymbol` (a new one for each binding, and where
+      branches or iterations meet), `ConstSymbol` (members of enums too), `TypeSymbol` (an enum as
+      the list of its members). A `Filter` has a `BuiltinSymbol` or an `ExternSymbol`, the `model=`
+      of `truncate` a `ModelSymbol`. A generic native is always one of its instances.
+    - `gens`: every `Gen` written in a prompt. `implicit_gens`: the one that a prompt with messages
+      and no `gen` ends with. On each path every output is generated once, never in a loop.
+    - `policies`: what every `with (…)` says itself; nothing is inherited yet.
+
+    Flows end in `return`, an `if` with `else` or a `match`, in every arm; `match` is exhaustive, so
+    its last case takes what is left. `break` stands directly in the body of a `for`, without a
+    condition only as its last statement. Flows do not recurse, imports make no circle.
     """
 
     root: tree.Tree

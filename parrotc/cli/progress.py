@@ -7,6 +7,7 @@ rich's. The last line, on a terminal or with `--stats`, says what the run cost a
 import json
 import sys
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 REDRAW = 8  # times a second
 BAR = 24
+SHOWN = 200  # characters of the text being generated
+LATELY = 4.0  # seconds over which the rate is taken
 
 
 class Watch:
@@ -27,7 +30,9 @@ class Watch:
 
     def __init__(self, name: str, *, stats: bool, log: IO[str] | None) -> None:
         self.name = name
-        self.latest = ""  # text that was generated last
+        self.text = ""  # of one call at a time
+        self._call: tuple[str, tuple[int, ...]] | None = None  # the one whose text is shown
+        self._rates: deque[tuple[float, int]] = deque([(0.0, 0)])
         self.counters: Counters | None = None
         self._started = time.monotonic()
         self._on_terminal = sys.stderr.isatty()
@@ -37,10 +42,27 @@ class Watch:
 
     def __call__(self, event: "Event") -> None:
         self.counters = event.counters
-        if event.kind == "text":
-            self.latest = (self.latest + event.text)[-200:]
+        self._follow(event)
         if self._log is not None:
             self._log.write(_line(event, self.seconds) + "\n")
+
+    def _follow(self, event: "Event") -> None:
+        """Keep the end of the text of one call until it is done, then of another."""
+        call = event.site, event.path
+        if event.kind == "text" and self._call in (None, call):
+            self.text = (self.text if self._call else "") + event.text
+            self.text, self._call = self.text[-SHOWN:], call
+        elif event.kind in ("finished", "failed") and call == self._call:
+            self._call = None
+
+    def rate(self, tokens: int) -> float:
+        """Tokens a second, lately."""
+        now = self.seconds
+        self._rates.append((now, tokens))
+        while len(self._rates) > 2 and now - self._rates[0][0] > LATELY:
+            self._rates.popleft()
+        then, before = self._rates[0]
+        return (tokens - before) / max(now - then, 0.1)
 
     @property
     def seconds(self) -> float:
@@ -114,10 +136,11 @@ def _picture(watch: Watch) -> "RenderableType":
         _bar(counters),
         f"{counters.calls_done}/{counters.calls_total_known} calls",
         f"{counters.calls_running} running",
-        f"{counters.tokens_generated / max(watch.seconds, 0.1):.0f} tokens/s",
+        f"{watch.rate(counters.tokens_generated):.0f} tokens/s",
+        f"{counters.tokens_filled:,} read",
         Text(saved(counters), style="green"),
     )
-    tail = " ".join(watch.latest.split())
+    tail = " ".join(watch.text.split())
     return Group(row, Text(f"… {tail}" if tail else "", style="dim", no_wrap=True, overflow="crop"))
 
 

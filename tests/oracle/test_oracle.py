@@ -29,7 +29,7 @@ from parrotc.ir.ops import (
     with_blocks,
 )
 from parrotc.ir.printer import print_module
-from parrotc.ir.types import CONTEXT
+from parrotc.ir.types import CONTEXT, STR
 from parrotc.ir.verify import InvalidIR, verify
 from parrotc.passes.table import PASSES, PIPELINES, run, with_pass
 from parrotc.passes.target import ModelTarget, Target
@@ -196,9 +196,10 @@ def _swap_contexts(rng: Random, op: Op, contexts: list[Value]) -> Op | None:
 
 
 def _forget_a_draw(rng: Random, op: Op, contexts: list[Value]) -> Op | None:
-    """Two sampled generations become one, as if `cse` forgot to ask `is_pure`."""
-    sampled = isinstance(op, Generate) and op.is_sampled()
-    return replace(op, seed=1) if isinstance(op, Generate) and sampled else None
+    """A sampled text is drawn with another key, as if `cse` forgot to ask `is_pure`."""
+    if not isinstance(op, Generate) or not op.is_sampled() or op.results[1].type != STR:
+        return None
+    return replace(op, seed=1)
 
 
 def _break_a_segment(rng: Random, op: Op, contexts: list[Value]) -> Op | None:
@@ -229,14 +230,16 @@ def _damaged(module: Module, rng: Random, damage: Damage) -> Module | None:
         (_drop_a_fill, 0.8),
         (_swap_parts, 0.8),
         (_swap_contexts, 0.7),
-        (_forget_a_draw, 0.5),  # short answers are often drawn again
+        (_forget_a_draw, 0.6),  # a text of one or two tokens may be drawn again
         (_break_a_segment, 0.3),  # most boundaries are where tokens end anyway
     ],
 )
 def test_broken_passes_are_caught(damage: Damage, share: float) -> None:
     """A single damaged op in a single program mostly shows; what does not show changes nothing."""
     caught = tried = 0
-    for seed in range(100):
+    for seed in range(400):
+        if tried == 30:
+            break
         trial = Trial(seed)
         good = trial.passed(BASE)
         bad = _damaged(good, Random(seed), damage)
@@ -248,7 +251,7 @@ def test_broken_passes_are_caught(damage: Damage, share: float) -> None:
             caught += bool(differs(trial.outcome(good), trial.outcome(bad)))
         except (InvalidIR, ValueError):
             caught += 1
-    assert tried > 20
+    assert tried == 30
     assert caught > share * tried, f"{caught} of {tried}"
 
 

@@ -128,9 +128,8 @@ class Slots:
         old = self._table
         if rows <= old.shape[2] and length <= old.shape[4]:
             return
-        self._table = self._tree.storage(
-            _doubled(old.shape[2], rows), _doubled(old.shape[4], length)
-        )
+        size = _doubled(old.shape[2], rows), _doubled(old.shape[4], length)
+        self._table = self._tree.storage(*size).zero_()  # a masked NaN would still spoil a sum
         self._table[:, :, : old.shape[2], :, : old.shape[4]] = old
         self._split()
 

@@ -1,0 +1,45 @@
+"""The loop behind a program: Ctrl-C in a call that waits stops the work it waits for."""
+
+import _thread
+import asyncio
+import threading
+
+import pytest
+
+from parrotc.background import Background
+
+
+def test_an_interrupted_call_cancels_its_work() -> None:
+    background = Background()
+    ended = threading.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    threading.Timer(0.2, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        background.result(work())
+    assert ended.wait(5)
+
+
+def test_stopping_cancels_what_runs_and_then_does_the_last_thing() -> None:
+    background = Background()
+    done: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            done.append("cancelled")
+
+    async def last() -> None:
+        done.append("last")
+
+    future = background.start(work())
+    background.result(asyncio.sleep(0.01))
+    background.stop(last)
+    assert future.cancelled()
+    assert done == ["cancelled", "last"]
