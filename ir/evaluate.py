@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from parrotc.ir.declarations import InvalidIR
-from parrotc.ir.hashvalue import value_ids
+from parrotc.ir.hashvalue import Drawn, value_ids
 from parrotc.ir.ops import (
     Apply,
     Attempt,
@@ -38,20 +38,23 @@ from parrotc.ir.ops import (
     Native,
     Op,
     Open,
+    Part,
     Render,
     Text,
     Value,
     blocks,
     operands,
 )
+from parrotc.ir.outcome import Evaluation, Failure, Path, Seen
 from parrotc.ir.prompt import Language, Prompt
 from parrotc.ir.scalar import ScalarError, apply
 from parrotc.ir.schema import Constraint, constraint_of, problem, read, scored, with_defaults
 from parrotc.ir.source import Span
 from parrotc.ir.tokenhash import draw_key, extend, start
-from parrotc.ir.types import Json, Scored, Type
+from parrotc.ir.types import Json, Scored
 
-Path = tuple[int, ...]  # iterations and attempts around an op, outermost first
+__all__ = ["Evaluation", "Failure", "Seen", "evaluate"]
+
 Fail = Callable[[Sequence[int]], bool]  # whether the generation after these ids fails
 
 
@@ -60,34 +63,6 @@ class Target(Protocol):
 
     @property
     def models(self) -> Mapping[str, Language]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A failure on its way along the edges: its code, what happened, where it began."""
-
-    code: str
-    message: str
-    span: Span | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One generation: the ids before it, and its own."""
-
-    prompt: tuple[int, ...]
-    ids: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class Evaluation:
-    """The outcome of one run."""
-
-    result: Json = None
-    failure: Failure | None = None
-    sequences: dict[tuple[str, Path], Seen] = field(default_factory=dict)
-    effects: list[tuple[str, tuple[Json, ...]]] = field(default_factory=list)  # natives that ran
-    filled: int = 0
 
 
 def evaluate(
@@ -175,6 +150,7 @@ class _Run:
         self._functions = {function.name: function for function in module.functions}
         self._declared = {native.name: native for native in module.natives}
         self._prefixes = {prefix.name: prefix for prefix in module.prefixes}
+        self._opened: dict[str, Prompt] = {}
         self._tokenizers = {
             name: language.tokenizer
             for name, language in target.models.items()
@@ -297,7 +273,7 @@ class _Run:
         function = self._functions[op.function]
         body = function.body
         frame = _Frame({}, f"{op.site}/", op.model)
-        args = [self.open(op.model, None), *read[: len(op.args)]]
+        args = [self.open(op.model), *read[: len(op.args)]]
         frame.values |= {p.name: arg for p, arg in zip(body.params, args, strict=True)}
         if op.count is None:
             self.ops(body.ops, frame, path)
@@ -326,36 +302,32 @@ class _Run:
 
     # --- contexts ---
 
-    def open(self, model: str, prefix: str | None) -> Prompt:
+    def open(self, model: str, prefix: str | None = None) -> Prompt:
+        """A context that has read nothing; or that of a prefix, the same one every time."""
+        if prefix is not None:
+            if prefix not in self._opened:
+                found = self._prefixes[prefix]
+                before = self.open(model, found.parent)
+                self._opened[prefix] = before.read([Ids(found.ids, found.text)])
+            return self._opened[prefix]
         language = self.target.models[model]
         if language.tokenizer is None:
             raise InvalidIR(f"the model `{model}` has no tokenizer, so its prompts have no ids")
-        prompt = Prompt(model, language.tokenizer, language.render)
-        chain = []
-        while prefix is not None:
-            chain.append(self._prefixes[prefix])
-            prefix = chain[-1].parent
-        return prompt.read([Ids(one.ids, one.text) for one in reversed(chain)])
+        return Prompt(model, language.tokenizer, language.render)
 
     def context(self, op: Op, read: list[Any], frame: _Frame) -> Prompt:
+        if isinstance(op, Open):
+            return self.open(op.model, op.prefix)
+        prompt: Prompt = read[0]
         match op:
-            case Open():
-                return self.open(op.model, op.prefix)
             case Message():
-                return _prompt(read).start_message(op.role)
+                return prompt.start_message(op.role)
             case End():
-                return _prompt(read).end_message()
+                return prompt.end_message()
             case Fill():
-                return _prompt(read).read(
-                    part.text
-                    if isinstance(part, Text)
-                    else frame.get(part)
-                    if isinstance(part, Value)
-                    else part
-                    for part in op.parts
-                )
+                return prompt.read(_said(part, frame) for part in op.parts)
             case Render():  # a list of messages is rendered whenever a generation reads it
-                return _prompt(read)
+                return prompt
         raise InvalidIR(f"not an op: {op!r}")
 
     def generate(self, op: Generate, prompt: Prompt, frame: _Frame, path: Path) -> list[Any]:
@@ -366,25 +338,16 @@ class _Run:
             return [Failure("E0604", f"a prompt of {len(ids):,} tokens is too long", op.span)] * 2
         if self.fail is not None and self.fail(ids):
             return [Failure("E0608", "the engine failed", op.span)] * 2
-        self.evaluation.filled += flushed.count_filled()
         site = frame.site + op.site
-        wanted = constraint_of(op.results[1].type)
-        drawn = value_ids(
-            extend(start(self._key(op, site, path)), ids),
-            prompt.tokenizer,
-            max_tokens=op.max_tokens,
-            stop=op.stop,
-            choices=wanted.choices,
-            regex=wanted.regex,
-            json_schema=wanted.json_schema,
-            scored=wanted.scored,
-        )
         if (site, path) in self.evaluation.sequences:
             raise InvalidIR(f"two generations of one run are both {site!r} at {path}")
+        drawn = _drawn(op, extend(start(self._key(op, site, path)), ids), prompt)
+        self.evaluation.filled += flushed.count_filled()
         self.evaluation.sequences[site, path] = Seen(ids, drawn.ids)
-        if drawn.reason == "length" and wanted != Constraint():
-            return [Failure("E0605", f"cut by its limit of {op.max_tokens:,} tokens", op.span)] * 2
-        value = _read(op.results[1].type, drawn.text, drawn.scores)
+        try:
+            value = _read(op, drawn)
+        except ValueError as error:
+            return [Failure("E0605", str(error), op.span)] * 2
         return [prompt.generated(drawn.ids[: drawn.kept], drawn.rest), value]
 
     def _key(self, op: Generate, site: str, path: Path) -> int:
@@ -393,10 +356,35 @@ class _Run:
         return draw_key(self.seed, site, path) if op.seed is None else draw_key(op.seed, "", path)
 
 
-def _read(type_: Type, text: str, scores: tuple[tuple[str, float], ...]) -> Json:
+def _said(part: Part, frame: _Frame) -> str | Ids:
+    if isinstance(part, Ids):
+        return part
+    text: str = part.text if isinstance(part, Text) else frame.get(part)
+    return text
+
+
+def _drawn(op: Generate, state: int, prompt: Prompt) -> Drawn:
+    wanted = constraint_of(op.results[1].type)
+    return value_ids(
+        state,
+        prompt.tokenizer,
+        max_tokens=op.max_tokens,
+        stop=op.stop,
+        choices=wanted.choices,
+        regex=wanted.regex,
+        json_schema=wanted.json_schema,
+        scored=wanted.scored,
+    )
+
+
+def _read(op: Generate, drawn: Drawn) -> Json:
+    """The value of what was generated. Raises `ValueError` if it is none of its type."""
+    type_ = op.results[1].type
+    if drawn.reason == "length" and constraint_of(type_) != Constraint():
+        raise ValueError(f"the output was cut by its limit of {op.max_tokens:,} tokens")
     if isinstance(type_, Scored):
-        return scored(read(type_.item, text), scores)
-    return read(type_, text)
+        return scored(read(type_.item, drawn.text), drawn.scores)
+    return read(type_, drawn.text)
 
 
 def _outputs(function: Function, frame: _Frame) -> Json | Failure:
@@ -417,8 +405,3 @@ def _samples(op: Op) -> bool:
 
 def _whole(values: list[Any]) -> list[Any] | Failure:
     return next((value for value in values if isinstance(value, Failure)), values)
-
-
-def _prompt(read: list[Any]) -> Prompt:
-    prompt: Prompt = read[0]
-    return prompt

@@ -98,8 +98,8 @@ def json_schema(type_: Type) -> Json:
             return {"type": "boolean"}
         case Nothing():
             return {"type": "null"}
-        case ListOf(item=item):
-            return {"type": "array", "items": json_schema(item)}
+        case ListOf(item=item, max_len=length):
+            return _given(type="array", items=json_schema(item), maxItems=length)
         case Optional(item=item):
             return {"anyOf": [json_schema(item), {"type": "null"}]}
         case Enum() | Choice():
@@ -180,6 +180,9 @@ def _problem(type_: Type, value: Json, path: str) -> str | None:
             return None
         case Optional(item=item), _:
             return _problem(item, value, path)
+        case ListOf(max_len=int(length)), list() if len(value) > length:
+            found = f"{len(value)} items where at most {length} were expected"
+            return f"{path}: {found}".removeprefix(": ")
         case ListOf(item=item), list():
             return _first(_problem(item, one, f"{path}[{n}]") for n, one in enumerate(value))
         case Record(), dict():

@@ -62,9 +62,10 @@ class Nothing:
 @dataclass(frozen=True, slots=True)
 class ListOf:
     item: "Type"
+    max_len: int | None = None
 
     def __str__(self) -> str:
-        return f"list<{self.item}>"
+        return f"list<{self.item}>" + _bounds(max_len=self.max_len)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,8 @@ def _bounds(**limits: Json) -> str:
 def to_json(type_: Type) -> Json:
     """A type as plain data, whole: `from_json` gives an equal type."""
     match type_:
+        case ListOf(item=item, max_len=int(length)):
+            return {"kind": "list", "item": to_json(item), "max_len": length}
         case ListOf(item=item) | Optional(item=item) | Scored(item=item):
             return {"kind": _KIND_OF[type(type_)], "item": to_json(item)}
         case Enum(name=name, members=members):

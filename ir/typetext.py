@@ -52,7 +52,7 @@ class TypeReader:
             case "context":
                 return CONTEXT
             case "list":
-                return ListOf(self._inner())
+                return ListOf(self._inner(), **self._bounds("max_len"))
             case "choice":
                 return Choice(reader.between("(", reader.quoted, ")"))
             case "scored":

@@ -4,9 +4,10 @@ What `parrotc plan` prints and `parrotc viz` draws. It looks at a module after `
 sharing is visible: a context that several ops read from was filled once for all of them.
 """
 
+import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from parrotc.ir.analyses import Analysis, Count, by_characters
 from parrotc.ir.ops import (
@@ -19,12 +20,12 @@ from parrotc.ir.ops import (
     Fold,
     Free,
     Generate,
-    Ids,
     If,
     Module,
     Native,
     Op,
     Open,
+    Part,
     Text,
     Value,
     blocks,
@@ -71,7 +72,52 @@ class Prompts:
 
     def constant(self, prompt: Prompt) -> int:
         """How many tokens of a prompt are known when compiling."""
-        return sum(self._constant(self.analysis.producer(c)) for c in prompt.contexts)
+        return self.made_of(prompt.contexts)[0]
+
+    def own(self, prompt: Prompt) -> tuple[Value, ...]:
+        """The contexts of a prompt after the one that it shares, or after the generation before."""
+        ends = [prompt.fork, self.continued(prompt)]
+        return prompt.contexts[max(prompt.contexts.index(c) + 1 if c else 0 for c in ends) :]
+
+    def continued(self, prompt: Prompt) -> Value | None:
+        """The context after the generation that a prompt goes on from, in the same call."""
+        for context in reversed(prompt.contexts):
+            if isinstance(self.analysis.producer(context), Generate):
+                return context
+        return None
+
+    def made_of(self, contexts: Sequence[Value]) -> tuple[int, list[str]]:
+        """What is read on the way through contexts: how many constant tokens, and which values,
+        named as an author would."""
+        constant, values = 0, list[str]()
+        for context in contexts:
+            op = self.analysis.producer(context)
+            if isinstance(op, Open):
+                constant += int(self.analysis.tokens(context).constant or 0)
+            for fill, is_looped in _fills(op) if op else ():
+                parts = [self._known(part) for part in fill.parts]
+                shown = [self.label(part.name) for part in parts if isinstance(part, Value)]
+                values += [f"each {name}" if is_looped else name for name in shown]
+                if not is_looped:
+                    constant += self._tokens(fill, parts)
+        return constant, list(dict.fromkeys(values))
+
+    def _tokens(self, fill: Fill, parts: Sequence[Part]) -> int:
+        """The tokens of those parts that are constant."""
+        fixed = tuple(part for part in parts if not isinstance(part, Value))
+        return int(self.analysis.filled(replace(fill, parts=fixed)).constant or 0)
+
+    def _known(self, part: Part) -> Part:
+        """The part; as text, if it is a value that is a constant."""
+        op = self._makers.get(part.name) if isinstance(part, Value) else None
+        match op:
+            case Const():
+                held = json.loads(op.json)
+                return Text(held) if isinstance(held, str) else part
+            case Apply(function="show", args=(only,)):
+                shown = self._known(only)
+                return shown if isinstance(shown, Text) else part
+        return part
 
     def read(self) -> Symbolic:
         """How many tokens the flow fills: each fill as often as it runs, each prefix once."""
@@ -97,31 +143,36 @@ class Prompts:
         for names, coefficient in count.terms:
             term = lift(coefficient)
             for name in names:
-                term *= size(self._label(name))
+                term *= size(self.label(name))
             total += term
         return total
 
-    def _label(self, name: str) -> str:
+    def label(self, name: str) -> str:
         """What a value is, in the words of the program."""
         op = self._makers.get(name)
         match op:
             case Apply(function="show" | "str", args=(only,)):
-                return self._label(only.name)
+                return self.label(only.name)
             case Apply(function="get", args=(record,), attrs=(("field", str(field)),)):
-                return f"{self._label(record.name)}.{field}"
+                return f"{self.label(record.name)}.{field}"
             case _ if not UNNAMED.match(name):
                 return plain_name(name)
             case Const():
                 return op.json
             case Apply(function="index", args=(held, at)):
-                return f"{self._label(held.name)}[{self._label(at.name)}]"
+                return f"{self.label(held.name)}[{self.label(at.name)}]"
             case Apply(function="slice", args=(held, start, stop)):
-                ends = (self._label(end.name).replace("null", "") for end in (start, stop))
-                return f"{self._label(held.name)}[{':'.join(ends)}]"
+                ends = (self.label(end.name).replace("null", "") for end in (start, stop))
+                return f"{self.label(held.name)}[{':'.join(ends)}]"
             case Apply() | Native():
-                called = op.native.rpartition(".")[2] if isinstance(op, Native) else op.function
-                return f"{called}({', '.join(self._label(arg.name) for arg in op.args)})"
+                called = self.python_name(op) if isinstance(op, Native) else op.function
+                return f"{called}({', '.join(self.label(arg.name) for arg in op.args)})"
         return plain_name(name)
+
+    def python_name(self, op: Native) -> str:
+        """The function that a native calls, without its module."""
+        targets = {native.name: native.target for native in self.analysis.module.natives}
+        return targets[op.native].rpartition(":")[2]
 
     def prefix_text(self, name: str | None) -> str:
         """The whole text of a prefix of the module."""
@@ -168,16 +219,6 @@ class Prompts:
                 case _:
                     context = getattr(op, "context", None)
 
-    def _constant(self, op: Op | None) -> int:
-        match op:
-            case Open():
-                return int(self.analysis.tokens(op.result).constant or 0)
-            case Fill():
-                fixed = tuple(part for part in op.parts if isinstance(part, Ids | Text))
-                known = Fill(results=op.results, context=op.context, parts=fixed)
-                return int(self.analysis.filled(known).constant or 0)
-        return 0
-
 
 def plain_name(name: str) -> str:
     """A value's name without the number that keeps it apart from others."""
@@ -198,6 +239,16 @@ def counter(module: Module, target: Target) -> Count:
             tokenizer = known.tokenizer
             return lambda text: len(tokenizer.encode(text))
     return by_characters
+
+
+def _fills(op: Op) -> Iterator[tuple[Fill, bool]]:
+    """The fills that an op does, and whether each is done in a loop."""
+    if isinstance(op, Fill):
+        yield op, False
+    for block in blocks(op):
+        for inner in walk(block):
+            if isinstance(inner, Fill):
+                yield inner, isinstance(op, Fold)
 
 
 def _carried(flow: Flow) -> Iterator[tuple[Value, Value]]:

@@ -9,7 +9,7 @@ counts and not that of any one of them.
 from collections import defaultdict
 from collections.abc import Hashable
 
-from parrotc.ir.ops import Block, Fold, Generate, If, Map, Native, Op, Value, blocks, operands
+from parrotc.ir.ops import Block, Fold, Generate, If, Map, Native, Op, blocks, operands
 
 Signature = Hashable
 
@@ -38,8 +38,9 @@ class _Walk:
             self._op(op)
 
     def _op(self, op: Op) -> None:
-        after = [self._number(value) for value in op.results]
-        reader: Hashable = after[0] if len(after) == 1 else tuple(after)
+        readers = [self._readers.pop(value.name, set()) for value in op.results]
+        after = [self._number(one) for one in readers]
+        reader = self._number(set().union(*readers))
         match op:
             case Generate():
                 self.found[op.site] = reader
@@ -65,9 +66,8 @@ class _Walk:
         self._count += 1
         return ("op", self._count)
 
-    def _number(self, value: Value) -> Hashable:
-        """Stands for all readers of a value; for a single reader, that reader."""
-        readers = self._readers.pop(value.name, set())
+    def _number(self, readers: set[Hashable]) -> Hashable:
+        """Stands for a set of readers; a single reader stands for itself."""
         if len(readers) == 1:
             return next(iter(readers))
         return self._numbers.setdefault(frozenset(readers), len(self._numbers))

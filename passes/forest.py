@@ -123,9 +123,9 @@ def _name_entries(tree: Node, names: dict[Node, str]) -> None:
             kept.add(node)
         if (node in kept or branches.get(node, 0)) and node.parent is not None:
             branches[node.parent] = branches.get(node.parent, 0) + 1
-    names.update(
-        (node, f"p{len(names) + n}") for n, node in enumerate(n for n in order if n in kept)
-    )
+    for node in order:
+        if node in kept:
+            names[node] = f"p{len(names)}"
 
 
 def _opens(node: Node, flow: str, entries: set[Node]) -> bool:

@@ -30,8 +30,10 @@ from parrotc.ir.ops import (
     End,
     Fill,
     Flow,
+    Fold,
     Ids,
     If,
+    Map,
     Message,
     Module,
     Op,
@@ -77,10 +79,10 @@ class _Hoisting:
         return replace(block, ops=tuple(ops))
 
     def _remark(self, op: Op, out: list[Op]) -> None:
-        fills = [o for o in out if isinstance(o, Fill)]
-        ids = [len(part.ids) for o in fills for part in o.parts if isinstance(part, Ids)]
-        if ids:
-            message = f"{sum(ids)} tokens are read once before the {_kind(op)}, not in each round"
+        fills = [one for one in out if isinstance(one, Fill)]
+        ids = [len(part.ids) for one in fills for part in one.parts if isinstance(part, Ids)]
+        if ids and isinstance(op, Map | Fold):
+            message = f"{sum(ids)} tokens are read once before this loop, not in each round"
             self._remarks.append(Remark("hoist", message, op.span))
 
     def _body(self, block: Block) -> tuple[list[Op], tuple[Block, ...]]:
@@ -170,7 +172,3 @@ class _Twins:
 
 def _moves(op: Op, local: set[str]) -> bool:
     return isinstance(op, MOVABLE) and not any(v.name in local for v in operands(op))
-
-
-def _kind(op: Op) -> str:
-    return type(op).__name__.lower()

@@ -112,8 +112,8 @@ class Planner:
         self._answers.add(path[-1])
 
     def _refused(self, op: Generate, opened: Open, why: str) -> CompileError:
-        message = f"the chat template of model `{opened.model}` refuses these messages: {why}"
-        return CompileError([Diagnostic("E0405", message, op.span, "answers them")])
+        message = f"model `{opened.model}`: {why}"
+        return CompileError([Diagnostic("E0401", message, op.span, "answers them")])
 
     def _message(self, value: Value, message: Message, opened: Value) -> None:
         """One text before the message, and a way to trim its content; or the chain is late."""

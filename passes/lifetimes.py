@@ -1,6 +1,6 @@
 """Free every context after its last use.
 
-    %c2, %d = context.gen %c1                     %c2, %d = context.gen %c1 {next_use = 2}
+    %c2, %d = context.gen %c1                     %c2, %d = context.gen %c1
     %n = apply upper(%d)                     ==>  context.free %c1
     %c3 = context.fill %c2, %n                    %n = apply upper(%d)
     …                                             %c3 = context.fill %c2, %n
@@ -8,9 +8,9 @@
 
 A context is freed in the region that makes it: after the last op there that reads it, or holds a
 region that does; right away if nothing reads it. What a region yields belongs to whoever holds the
-region. `next_use` is how many generations run between making a context and reading it again, `pin`
-how many tokens need not be filled again if it is kept between its uses (a use in a loop counts
-twice).
+region. `next_use` is how many generations stand between making a context and first reading it,
+`pin` how many tokens need not be filled again if it is kept between its uses (a use in a loop
+counts twice).
 
 Precondition: `lower-calls` has run. Linear in the module. Frees that are there are put anew.
 """
@@ -120,5 +120,5 @@ def _noted(op: Op, use: _Use, before: list[int]) -> Op:
     saved = 0
     if isinstance(op, Fill):
         saved = sum(len(p.ids) for p in op.parts if isinstance(p, Ids)) * (use.count - 1)
-    gap = None if use.first is None else before[use.first] - before[use.made + 1]
-    return op.with_notes(next_use=gap, pin=saved if saved > 0 else None)
+    gap = 0 if use.first is None else before[use.first] - before[use.made + 1]
+    return op.with_notes(next_use=gap or None, pin=saved if saved > 0 else None)

@@ -60,9 +60,10 @@ def windows(doc: str, size: int = 1200, overlap: int = 200) -> list[str]:
             after += 1
         end = units[after - 1][1]
         parts.append(doc[start:end])
-        first += 1
-        while first < after and units[first][0] < end - overlap:
-            first += 1
+        if after < len(units):
+            # the first word of the overlap from which the next window reaches a new word
+            least = max(end - overlap, units[after][1] - size)
+            first = next(at for at in range(first + 1, after + 1) if units[at][0] >= least)
     return parts
 
 

@@ -139,7 +139,7 @@ FAMILIES = tuple(TEMPLATES)
 
 _CORPUS = [
     "You read with care. Answer briefly: the cat sat on the mat, and it was not the only one.",
-    "Summarise this passage in at most three sentences.\n\nText: it's what they've said; we'll see.",
+    "Sum this passage up in at most three sentences.\n\nText: it's what they've said; we'll see.",
     "system user assistant 1234567 89 + 12 = 101.\n\n\tif x:\n        return None\n\nHéllo, 世界!",
     "Answer at length: don't  do   that. Don't! I'd rather (really) not.\r\nNo.",
 ]

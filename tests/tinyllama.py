@@ -82,7 +82,9 @@ def dense(weights: Mapping[str, Tensor], ids: Sequence[int]) -> Tensor:
 
     def turned(x: Tensor) -> Tensor:  # [tokens, heads, dim]
         a, b = x[..., : DIM // 2], x[..., DIM // 2 :]
-        return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1)
+        return torch.cat(
+            [a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1
+        )
 
     x = get("model.embed_tokens")[list(ids)]
     later = torch.ones(len(ids), len(ids), dtype=torch.bool).triu(1)

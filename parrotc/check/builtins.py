@@ -1,14 +1,13 @@
 """What is built in: functions, methods of texts and filters, and the types they take and give.
 
 Each has a function of the same name in `ir/scalar.py` that computes it. A rule is given the types
-of the arguments and gives the type of the result, or raises `Unfit` for the argument that is wrong.
+of the arguments, none of them broken, and gives the type of the result or raises `Unfit`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from parrotc.check.rules import (
-    BROKEN,
     a,
     is_number,
     is_shown,
@@ -16,7 +15,7 @@ from parrotc.check.rules import (
     join,
     tuple_of,
 )
-from parrotc.ir.types import BOOL, FLOAT, INT, NONE, STR, Bool, Int, ListOf, Type
+from parrotc.ir.types import BOOL, FLOAT, INT, NONE, STR, Bool, Float, Int, ListOf, Type
 
 
 class Unfit(Exception):
@@ -48,13 +47,18 @@ def _need(ok: bool, index: int, wanted: str) -> None:
 
 
 def _list_item(types: Types, index: int) -> Type:
-    """The item type of a list argument."""
+    """The item type of a list argument; `NONE` for an empty list that does not say."""
     type_ = types[index]
-    if type_ == BROKEN:
-        return BROKEN
     if not isinstance(type_, ListOf):
         raise Unfit(index, "a list")
-    return BROKEN if type_.item == NONE else type_.item
+    return type_.item
+
+
+def _known_item(types: Types, index: int) -> Type:
+    """The item type of a list argument that must say what it holds."""
+    item = _list_item(types, index)
+    _need(item != NONE, index, "a list that says what it holds")
+    return item
 
 
 def _fixed(result: Type, *params: Callable[[Type], bool] | None, wanted: str) -> Rule:
@@ -62,7 +66,7 @@ def _fixed(result: Type, *params: Callable[[Type], bool] | None, wanted: str) ->
 
     def rule(types: Types) -> Type:
         for index, (type_, test) in enumerate(zip(types, params, strict=False)):
-            if test is not None and type_ != BROKEN:
+            if test is not None:
                 _need(test(type_), index, wanted)
         return result
 
@@ -79,11 +83,11 @@ def _len(types: Types) -> Type:
 
 
 def _zip(types: Types) -> Type:
-    return ListOf(tuple_of(*[_list_item(types, i) for i in range(len(types))]))
+    return ListOf(tuple_of(*[_known_item(types, i) for i in range(len(types))]))
 
 
 def _enumerate(types: Types) -> Type:
-    return ListOf(tuple_of(INT, _list_item(types, 0)))
+    return ListOf(tuple_of(INT, _known_item(types, 0)))
 
 
 def _round(types: Types) -> Type:
@@ -96,10 +100,10 @@ def _round(types: Types) -> Type:
 
 def _extreme(types: Types) -> Type:
     """The items of one list, or the arguments themselves: all numbers, or all texts."""
-    items = [_list_item(types, 0)] if len(types) == 1 else list(types)
+    items = [_known_item(types, 0)] if len(types) == 1 else list(types)
     best = items[0]
     for index, item in enumerate(items):
-        _need(item == BROKEN or is_number(item) or is_text(item), index, "numbers or texts")
+        _need(is_number(item) or is_text(item), index, "numbers or texts")
         joined = join(best, item)
         _need(joined is not None, index, f"values like the first, {a(best)}")
         best = joined or best
@@ -108,27 +112,28 @@ def _extreme(types: Types) -> Type:
 
 def _sum(types: Types) -> Type:
     item = _list_item(types, 0)
-    _need(item == BROKEN or is_number(item), 0, "a list of numbers")
-    return INT if item == BROKEN else item
+    _need(item == NONE or is_number(item), 0, "a list of numbers")
+    return FLOAT if isinstance(item, Float) else INT
 
 
 def _truths(types: Types) -> Type:
     item = _list_item(types, 0)
-    _need(item == BROKEN or isinstance(item, Bool), 0, "a list of bools")
+    _need(item == NONE or isinstance(item, Bool), 0, "a list of bools")
     return BOOL
 
 
 def _sorted(types: Types) -> Type:
     item = _list_item(types, 0)
-    _need(item == BROKEN or is_number(item) or is_text(item), 0, "a list of numbers or texts")
+    _need(item == NONE or is_number(item) or is_text(item), 0, "a list of numbers or texts")
     return types[0]
 
 
 def _shown_list(types: Types) -> Type:
     """A list of what a hole can show, joined into one text; the other arguments are texts."""
-    _need(is_shown(_list_item(types, 0)), 0, "a list of texts or numbers")
+    item = _list_item(types, 0)
+    _need(item == NONE or is_shown(item), 0, "a list of texts or numbers")
     for index, type_ in enumerate(types[1:], 1):
-        _need(is_text(type_) or type_ == BROKEN, index, "a text")
+        _need(is_text(type_), index, "a text")
     return STR
 
 
@@ -145,9 +150,9 @@ def _text(result: Type) -> Rule:
 
 
 def _text_int(types: Types) -> Type:
-    _need(is_text(types[0]) or types[0] == BROKEN, 0, "a text")
+    _need(is_text(types[0]), 0, "a text")
     for index, type_ in enumerate(types[1:], 1):
-        _need(_is_int(type_) or type_ == BROKEN, index, "an int")
+        _need(_is_int(type_), index, "an int")
     return STR
 
 

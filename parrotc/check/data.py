@@ -96,7 +96,7 @@ def index(exprs: "Exprs", node: tree.Index) -> Type:
     held = exprs.expr(node.value)
     exprs.expect(node.index, INT, "an index")
     if isinstance(held, ListOf):
-        return BROKEN if held.item == NONE else held.item
+        return exprs.item_of(node.value, held)
     if rules.is_text(held):
         return STR
     if held != BROKEN:

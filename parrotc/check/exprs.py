@@ -12,7 +12,7 @@ from parrotc.check.naming import Naming
 from parrotc.check.narrowing import narrow, path
 from parrotc.check.program import ConstSymbol, LocalSymbol, ModelSymbol, Symbol, TypeSymbol
 from parrotc.check.report import did_you_mean, nearest
-from parrotc.check.rules import BROKEN, a, assignable
+from parrotc.check.rules import BROKEN, EMPTY_LIST, a, assignable
 from parrotc.check.scope import Unusable
 from parrotc.check.session import BrokenSymbol, NamespaceSymbol
 from parrotc.ir.diagnostic import Label
@@ -86,7 +86,7 @@ class Exprs(Naming):
         """The item type of what a loop runs over: lists only, so that every loop is bounded."""
         type_ = self.expr(node)
         if isinstance(type_, ListOf):
-            return BROKEN if type_.item == NONE else type_.item
+            return self.item_of(node, type_)
         if type_ != BROKEN:
             self.report.add(
                 "E0501",
@@ -96,6 +96,18 @@ class Exprs(Naming):
                 note="loops are bounded by a list, a `range` or an enum, so that a plan is finite",
                 help=_over(node, type_),
             )
+        return BROKEN
+
+    def item_of(self, node: tree.Expr, type_: ListOf) -> Type:
+        """The type of an item of a list, which an empty list may not tell."""
+        if type_ != EMPTY_LIST:
+            return type_.item
+        self.report.add(
+            "E0318",
+            "nothing says what this list holds",
+            node.span,
+            help="name it with its type: `items: list[str] = []`",
+        )
         return BROKEN
 
     # names

@@ -52,8 +52,8 @@ def substitute(type_: Type, bindings: Bindings) -> Type:
     match type_:
         case Record() if variables(type_):
             return bindings.get(variables(type_)[0], NONE)
-        case ListOf(item=item):
-            return ListOf(substitute(item, bindings))
+        case ListOf(item=item, max_len=length):
+            return ListOf(substitute(item, bindings), length)
         case Optional(item=item):
             return Optional(substitute(item, bindings))
     return type_

@@ -65,8 +65,8 @@ def describe(type_: Type) -> str:
     match type_:
         case ListOf(item=Nothing()):
             return "list"
-        case ListOf(item=item):
-            return f"list[{describe(item)}]"
+        case ListOf(item=item, max_len=length):
+            return f"list[{describe(item)}]" + (f"(max_len={length})" if length else "")
         case Optional(item=item):
             return f"{describe(item)}?"
         case Choice(options=options):

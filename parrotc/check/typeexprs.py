@@ -128,9 +128,12 @@ class TypeReader:
         return BROKEN
 
     def _list(self, node: tree.NamedType) -> Type:
-        if len(node.params) != 1 or node.args:
+        if len(node.params) != 1:
             return self._bad(node, "a list has one type of item", "write `list[str]`")
-        return ListOf(self.read(node.params[0]))
+        item, limits = self.read(node.params[0]), self._limits(node)
+        if item == BROKEN or limits is None:
+            return BROKEN
+        return ListOf(item, **limits)
 
     def _scored(self, node: tree.NamedType) -> Type:
         if len(node.params) != 1 or node.args:
@@ -146,28 +149,43 @@ class TypeReader:
             )
         return Scored(item)
 
-    # constrained scalars
+    # limits
 
     def _scalar(self, node: tree.NamedType) -> Type:
         if node.params:
             return self._bad(node, f"`{node.name}` takes no type parameters")
+        limits = self._limits(node)
+        if limits is None:
+            return BROKEN
+        match node.name:
+            case "int":
+                return Int(**limits)
+            case "float":
+                return Float(**limits)
+            case "str":
+                return Str(**limits)
+        return BOOL
+
+    def _limits(self, node: tree.NamedType) -> dict[str, Json] | None:
+        """The limits by name, or None after reporting what is wrong with one."""
         allowed = _LIMITS[node.name]
         limits: dict[str, Json] = {}
         for arg in node.args:
             if arg.name not in allowed:
-                return self._unknown_limit(node, arg)
+                self._unknown_limit(node, arg)
+                return None
             try:
                 value = fold(self._session, arg.value)
             except NotConstant:
-                return self._bad(
-                    arg, f"`{arg.name}` is not known when compiling", "write a literal"
-                )
+                self._bad(arg, f"`{arg.name}` is not known when compiling", "write a literal")
+                return None
             wanted = allowed[arg.name]
             if isinstance(value, bool) or not isinstance(value, wanted):
                 kind = "a text" if wanted is str else "a number"
-                return self._bad(arg, f"`{arg.name}` of `{node.name}` is {kind}")
+                self._bad(arg, f"`{arg.name}` of `{node.name}` is {kind}")
+                return None
             limits[arg.name] = value
-        return self._limited(node, limits)
+        return limits if self._are_possible(node, limits) else None
 
     def _unknown_limit(self, node: tree.NamedType, arg: tree.Arg) -> Type:
         allowed = _LIMITS[node.name]
@@ -179,25 +197,20 @@ class TypeReader:
         help_ = did_you_mean(arg.name, allowed)
         return self._bad(arg, f"`{node.name}` has no limit called `{arg.name}`", help_)
 
-    def _limited(self, node: tree.NamedType, limits: dict[str, Json]) -> Type:
+    def _are_possible(self, node: tree.NamedType, limits: dict[str, Json]) -> bool:
         low, high = limits.get("ge"), limits.get("le")
         if low is not None and high is not None and low > high:
-            return self._bad(node, f"no number is at least {low} and at most {high}")
+            self._bad(node, f"no number is at least {low} and at most {high}")
+            return False
         if limits.get("max_len", 1) < 1:
-            return self._bad(node, "`max_len` must be at least 1")
-        if "regex" in limits:
-            try:
-                re.compile(limits["regex"])
-            except re.error as error:
-                return self._bad(node, f"the regular expression is broken: {error}")
-        match node.name:
-            case "int":
-                return Int(**limits)
-            case "float":
-                return Float(**limits)
-            case "str":
-                return Str(**limits)
-        return BOOL
+            self._bad(node, "`max_len` must be at least 1")
+            return False
+        try:
+            re.compile(limits.get("regex", ""))
+        except re.error as error:
+            self._bad(node, f"the regular expression is broken: {error}")
+            return False
+        return True
 
     def _bad(self, node: tree.Node, message: str, help_: str = "") -> Type:
         self._report.add("E0307", message, node.span, help=help_)
@@ -209,6 +222,7 @@ _LIMITS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "int": {"ge": int, "le": int},
     "float": {"ge": (int, float), "le": (int, float)},
     "bool": {},
+    "list": {"max_len": int},
 }
 
 

@@ -89,10 +89,10 @@ def _call(node: Node) -> str:
     line, width = (RED, 2) if node.critical else (LINE, 1)
     band = ""
     if node.group is not None:
-        band = f'<td rowspan="3" bgcolor="{GROUPS[node.group % len(GROUPS)]}" width="7"></td>'
+        band = f'<td rowspan="3" bgcolor="{GROUPS[node.group % len(GROUPS)]}" cellpadding="4"></td>'
     bar = _bar(node.tokens) if node.tokens else ""
     return (
-        f'<table border="{width}" cellborder="0" cellspacing="0" cellpadding="6" bgcolor="white" '
+        f'<table border="{width}" cellborder="0" cellspacing="0" cellpadding="8" bgcolor="white" '
         f'color="{line}"><tr>{band}<td><b><font point-size="13">{escape(node.title)}</font></b>'
         f"</td></tr><tr><td>{bar}</td></tr><tr><td>{_small(node.detail)}</td></tr></table>"
     )
@@ -102,13 +102,13 @@ def _bar(tokens: Tokens) -> str:
     """The prompt from left to right: shared, constant, varying tokens."""
     cells = []
     if tokens.shared:
-        cells.append(_cell(GREEN, f"{tokens.shared} shared"))
+        cells.append(_cell(GREEN, tokens.shared))
     if tokens.constant:
         cells.append(_cell(GREY, f"{tokens.constant}"))
-    if tokens.varying:
-        cells.append(_cell(AMBER, tokens.varying))
+    if tokens.values:
+        cells.append(_cell(AMBER, excerpt(tokens.values)))
     return (
-        '<table border="0" cellborder="0" cellspacing="1" cellpadding="5"><tr>'
+        '<table border="0" cellborder="0" cellspacing="1" cellpadding="6"><tr>'
         f"{''.join(cells)}</tr></table>"
     )
 
@@ -141,9 +141,9 @@ def _legend(pictures: Sequence[Picture]) -> list[str]:
     nodes = [node for picture in pictures for node in picture.nodes]
     cells = [(GREEN, "read once for several calls"), (GREY, "constant"), (AMBER, "varies")]
     if any(node.critical for node in nodes):
-        cells.append(("white", f'<font color="{RED}"><b>―</b></font> longest chain of calls'))
+        cells.append(("white", f'<font color="{RED}"><b>―</b></font> critical path'))
     if any(node.group is not None for node in nodes):
-        cells.append(("white", f'<font color="{GROUPS[0]}"><b>▌</b></font> group awaited together'))
+        cells.append(("white", f'<font color="{GROUPS[0]}"><b>▌</b></font> calls awaited together'))
     inner = "".join(
         f'<td bgcolor="{colour}"><font point-size="9">{text}</font></td>' for colour, text in cells
     )

@@ -7,9 +7,14 @@ holds. Shared prompts are drawn as a tree: each part that several calls continue
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import networkx as nx
+
 from parrotc.ir.ops import (
+    Apply,
     Attempt,
     Block,
+    Const,
+    Effect,
     Fill,
     Flow,
     Fold,
@@ -31,11 +36,11 @@ from parrotc.prompts import Prompt, Prompts
 
 @dataclass(frozen=True)
 class Tokens:
-    """A prompt's tokens: those read once for several calls, the other constants, the rest."""
+    """A prompt, in words: what is read once for several calls, other constants, other values."""
 
     shared: str
     constant: int
-    varying: str
+    values: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Node:
     detail: str = ""
     tokens: Tokens | None = None
     group: int | None = None
+    weight: float = 0.0
     box: str | None = None
     critical: bool = False
 
@@ -83,7 +89,7 @@ def picture(title: str, written: Module, module: Module, flow: Flow, target: Tar
     """The picture of a flow of `module`, which `written` was lowered to."""
     drawn = _Drawing(Prompts(written, module, flow, target))
     drawn.draw()
-    nodes, edges = _with_critical_path(tuple(drawn.nodes), tuple(dict.fromkeys(drawn.edges)))
+    nodes, edges = _with_critical_path(tuple(drawn.nodes), _needed(drawn.edges))
     return Picture(title, nodes, edges, tuple(drawn.boxes))
 
 
@@ -97,6 +103,7 @@ class _Drawing:
     boxes: list[Box] = field(default_factory=list)
     origins: dict[Value, tuple[str, ...]] = field(default_factory=dict)
     _by_op: dict[int, Prompt] = field(default_factory=dict)
+    _decided_by: tuple[str, ...] = ()  # what must be known before it is clear that a call happens
 
     def draw(self) -> None:
         flow = self.prompts.flow
@@ -136,11 +143,12 @@ class _Drawing:
                 _asked(op),
                 tokens=self._tokens(prompt),
                 group=op.note("group"),
+                weight=float(op.note("cost") or 1),
                 box=box,
             )
         )
-        self._join(self._read(prompt), name)
-        if prompt.fork is not None:
+        self._join(_unique((*self._read(prompt), *self._decided_by)), name)
+        if prompt.fork is not None and self.prompts.continued(prompt) is None:
             self.edges.append(Edge(self._fork(prompt.fork), name, shared=True))
         self.origins.update(dict.fromkeys(op.results, (name,)))
 
@@ -150,8 +158,9 @@ class _Drawing:
 
     def _native(self, op: Native, box: str | None) -> None:
         name = f"native:{op.result.name}"
-        short = op.native.rpartition(".")[2]
-        self.nodes.append(Node(name, "native", short, str(op.effect), box=box))
+        effect = "" if op.effect is Effect.PURE else str(op.effect)
+        title = self.prompts.python_name(op)
+        self.nodes.append(Node(name, "native", title, effect, box=box))
         self._join(self._sources(op.args), name)
         self.origins[op.result] = (name,)
 
@@ -168,8 +177,12 @@ class _Drawing:
             given = [op.items, op.items, *(op.inits if isinstance(op, Fold) else ())]
             for param, value in zip(body.params, given, strict=True):
                 self.origins[param] = self.origins.get(value, ())
+        before = self._decided_by
+        if isinstance(op, If):
+            self._decided_by = _unique((*before, *outside))
         for body in blocks(op):
             self._block(body, inner_box)
+        self._decided_by = before
         for index, result in enumerate(op.results):
             at = index + (1 if isinstance(op, Fold) and op.early else 0)
             yields = [body.yields[at] for body in blocks(op)]
@@ -177,34 +190,35 @@ class _Drawing:
             also = outside if isinstance(op, If) or not reached else ()
             self.origins[result] = _unique((*reached, *also))
 
-    def _heading(self, op: Map | Fold | Attempt | If) -> str:
-        times = str(self.prompts.analysis.items(op)) if isinstance(op, Map | Fold) else ""
-        match op:
-            case Map():
-                return f"for each of {times}, at once"
-            case Fold():
-                return f"{times} times, one after another"
-        return "either, or"
+    def _heading(self, op: Map | Fold | If) -> str:
+        if isinstance(op, If):
+            arms = [any(isinstance(one, Generate) for one in walk(body)) for body in blocks(op)]
+            return "one or the other" if all(arms) else "only in some cases"
+        how = "at once" if isinstance(op, Map) else "one after another"
+        count = self.prompts.labelled(self.prompts.analysis.items(op))
+        maker = self.prompts.analysis.producer(op.items)
+        if isinstance(maker, Const) or (isinstance(maker, Apply) and maker.function == "range"):
+            return f"{count} times, {how}"
+        return f"for each of {self.prompts.label(op.items.name)}, {how}"
 
     # --- shared prompts ---
 
     def _forks(self) -> None:
         """A node for each context that several calls continue, under the one before it."""
-        analysis = self.prompts.analysis
+        drawn: set[str] = set()
         for prompt in self.prompts.prompts:
-            above: Value | None = None
-            for context in prompt.contexts:
+            start, above = 0, ""
+            for at, context in enumerate(prompt.contexts):
                 if not self.prompts.is_fork(context):
                     continue
-                name = self._fork(context)
-                if name not in {node.name for node in self.nodes}:
-                    whole = analysis.tokens(context)
-                    fresh = whole - analysis.tokens(above) if above else whole
-                    text = self._text(prompt.contexts, above, context)
-                    self.nodes.append(Node(name, "shared", f"{fresh} tokens, read once", text))
-                    if above is not None:
-                        self.edges.append(Edge(self._fork(above), name, shared=True))
-                above = context
+                name, part = self._fork(context), prompt.contexts[start : at + 1]
+                if name not in drawn:
+                    constant, values = self.prompts.made_of(part)
+                    title = " + ".join([f"{constant} tokens", *values])
+                    self.nodes.append(Node(name, "shared", f"{title}, read once", self._text(part)))
+                    self.edges += [Edge(above, name, shared=True)] if above else []
+                    drawn.add(name)
+                start, above = at + 1, name
 
     def _fork(self, context: Value) -> str:
         """The node of a context that is continued; contexts opened from one prefix are one."""
@@ -213,23 +227,26 @@ class _Drawing:
         return f"shared:{name}"
 
     def _tokens(self, prompt: Prompt) -> Tokens:
-        shared = self.prompts.shared(prompt)
-        whole = self.prompts.analysis.tokens(prompt.op.context)
-        constant = self.prompts.constant(prompt)
-        own = max(0, constant - int(shared.constant or 0))
-        varying = whole - constant
-        return Tokens(
-            str(shared) if shared.terms else "", own, str(varying) if varying.terms else ""
-        )
+        shared = self.prompts.shared(prompt).constant
+        constant, values = self.prompts.made_of(self.prompts.own(prompt))
+        if self.prompts.continued(prompt) is not None:
+            first = "goes on"
+        elif prompt.fork is None:
+            first = ""
+        else:
+            first = "shared" if shared is None else f"{shared:g} shared"
+        return Tokens(first, constant, ", ".join(values))
 
-    def _text(self, contexts: Sequence[Value], above: Value | None, context: Value) -> str:
-        """The text that a shared part adds to the one above it."""
-        start = contexts.index(above) + 1 if above else 0
+    def _text(self, contexts: Sequence[Value]) -> str:
+        """The text that is read on the way through contexts."""
         texts: list[str] = []
-        for made in contexts[start : contexts.index(context) + 1]:
+        for made in contexts:
             match self.prompts.analysis.producer(made):
                 case Fill(parts=parts):
-                    texts += [f"{{{p.name}}}" if isinstance(p, Value) else p.text for p in parts]
+                    texts += [
+                        f"{{{self.prompts.label(p.name)}}}" if isinstance(p, Value) else p.text
+                        for p in parts
+                    ]
                 case Open(prefix=str(prefix)):
                     texts.append(self.prompts.prefix_text(prefix))
         return "".join(texts)
@@ -266,24 +283,34 @@ def _asked(op: Generate) -> str:
     return " · ".join(parts)
 
 
+def _needed(edges: Sequence[Edge]) -> tuple[Edge, ...]:
+    """The edges without those that longer ways imply: whoever waits for a call waits for what the
+    call waits for."""
+    graph = nx.DiGraph((edge.start, edge.end) for edge in edges if not edge.shared)
+    kept = set(nx.transitive_reduction(graph).edges)
+    every = dict.fromkeys(edges)
+    return tuple(edge for edge in every if edge.shared or (edge.start, edge.end) in kept)
+
+
 def _with_critical_path(
     nodes: tuple[Node, ...], edges: tuple[Edge, ...]
 ) -> tuple[tuple[Node, ...], tuple[Edge, ...]]:
-    """The nodes and edges, those marked that are on the chain with the most calls to the result.
+    """The nodes and edges, those marked that are on the path that takes longest to the result.
 
-    Where several chains are as long, the first. Nodes are listed after those that they read.
+    A call weighs what the compiler expects it to cost, or 1. Where several paths weigh the same,
+    the first. Nodes are listed after those that they read.
     """
     before: dict[str, list[str]] = {node.name: [] for node in nodes}
     for edge in edges:
         if not edge.shared and edge.start in before:
             before[edge.end].append(edge.start)
-    length: dict[str, int] = {}
+    length: dict[str, float] = {}
     best: dict[str, str] = {}
     for node in nodes:
         for start in before[node.name]:
             if length.get(start, 0) > length.get(best.get(node.name, ""), -1):
                 best[node.name] = start
-        length[node.name] = length.get(best.get(node.name, ""), 0) + (node.kind == "call")
+        length[node.name] = length.get(best.get(node.name, ""), 0) + node.weight
     path = ["result"]
     while path[-1] in best:
         path.append(best[path[-1]])

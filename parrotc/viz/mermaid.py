@@ -46,9 +46,8 @@ def _inside(
 def _node(node: Node, names: dict[str, str]) -> str:
     lines = [f"<b>{_text(node.title)}</b>"]
     if node.tokens:
-        shared = f"{node.tokens.shared} shared" if node.tokens.shared else ""
-        constant = str(node.tokens.constant or "")
-        lines.append(" + ".join(filter(None, [shared, constant, _text(node.tokens.varying)])))
+        parts = (node.tokens.shared, str(node.tokens.constant or ""), node.tokens.values)
+        lines.append(_text(" + ".join(filter(None, parts))))
     if node.detail:
         lines.append(_text(excerpt(node.detail)))
     opening, closing = ("[", "]") if node.kind == "call" else ("(", ")")

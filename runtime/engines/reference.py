@@ -73,31 +73,27 @@ class ReferenceEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
         self._running += 1
+        parent: _Context | None = None
         try:
             await self._work(request)
             parent = self._get(request.parent)
+            parent.holders += 1
             drawn = self._draw(parent, request)
             for at in range(0, len(drawn.text), _PIECE):
                 yield Piece(drawn.text[at : at + _PIECE])
                 await asyncio.sleep(0)
             self._keep(request.context, self._grown(parent, drawn.ids[: drawn.kept]))
             self._generated += len(drawn.ids)
-            yield Finished(
-                drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores
-            )
         finally:
             self._running -= 1
+            self._drop(parent)
+        yield Finished(drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores)
 
     async def free(self, contexts: Sequence[ContextId]) -> None:
         for context in contexts:
-            node: _Context | None = self._get(context)
+            node = self._get(context)
             del self._contexts[context]
-            while node is not None:
-                node.holders -= 1
-                if node.holders:
-                    break
-                self._cached -= len(node.ids)
-                node = node.parent
+            self._drop(node)
 
     async def ping(self) -> EngineInfo:
         return EngineInfo(
@@ -158,6 +154,15 @@ class ReferenceEngine:
             node.parent.holders += 1
         self._contexts[context] = node
         self._cached += len(node.ids)
+
+    def _drop(self, node: _Context | None) -> None:
+        """One holder less; what nobody holds goes, and so on up the tree."""
+        while node is not None:
+            node.holders -= 1
+            if node.holders:
+                return
+            self._cached -= len(node.ids)
+            node = node.parent
 
 
 def _state(context: _Context | None, key: int) -> int:

@@ -3,6 +3,7 @@
 Engines are imported when they are opened, so that compiling and the reference engine need no torch.
 """
 
+import os
 from typing import Any
 
 from parrotc.runtime.engines.protocol import Engine
@@ -30,6 +31,9 @@ def open_engine(kind: str, spec: str, **settings: Any) -> Engine:
         raise ValueError(f"no engine has the settings {', '.join(sorted(unknown))}")
     given = {name: value for name, value in settings.items() if name in _SETTINGS[kind]}
     if kind == "embedded":
+        # Idle OpenMP threads spin by default. Where cores are shared with anything else, that costs
+        # up to four fifths of the speed. It is read once, when torch is first imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from parrotc.runtime.engines.embedded.engine import open_embedded
 
         return open_embedded(spec, **given)

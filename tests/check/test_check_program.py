@@ -24,7 +24,7 @@ from parrotc.syntax import tree
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.pfn"))
 
 EXPRESSIONS = (
-    tree.Name, tree.Literal, tree.Template, tree.CallExpr, tree.With, tree.Attribute, tree.Index,
+    tree.Name, tree.Literal, tree.CallExpr, tree.With, tree.Attribute, tree.Index,
     tree.Slice, tree.Unary, tree.Binary, tree.Conditional, tree.ListExpr, tree.TupleExpr,
     tree.RecordExpr, tree.Comprehension,
 )  # fmt: skip

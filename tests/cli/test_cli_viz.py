@@ -53,7 +53,7 @@ def test_calls_inputs_and_the_result_are_joined(program: Path) -> None:
     titles = {node.name: node.title for node in found.nodes}
     edges = {(titles[e.start], titles[e.end]) for e in found.edges}
     assert edges == {("parts", "digest"), ("digest", "merge"), ("merge", "result")}
-    assert [box.title for box in found.boxes] == ["for each of |parts|, at once"]
+    assert [box.title for box in found.boxes] == ["for each of parts, at once"]
 
 
 def test_the_critical_path_goes_through_both_calls(program: Path) -> None:
@@ -79,7 +79,7 @@ def test_svg_is_xml_with_every_call(program: Path, tmp_path: Path, given: list[s
     root = xml.fromstring(out.read_text())
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert texts.count("digest") == texts.count("merge") == (1 if given else 2)
-    assert "longest chain of calls" in {(text or "").strip() for text in texts}
+    assert "critical path" in {(text or "").strip() for text in texts}
 
 
 def test_dot_and_mermaid(program: Path) -> None:

@@ -15,7 +15,7 @@ from parrotc.runtime.tokenizer import Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEXT = """The quick brown fox jumps over the lazy dog. I'm sure we're fine; they've said it'll do.
-def f(x):\n    return x + 12345   # naïve café, 日本語, \t tabs and  double  spaces\n\n\n"Quotes", 'too'.
+def f(x):\n    return x + 12345   # naïve café, 日本語\n \t tabs  and spaces\n\n\n"Quotes", 'too'.
 """
 
 
@@ -63,8 +63,10 @@ def smollm(embedded_files: ModelFiles) -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of 0.1 million parameters."""
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from tinyllama import save
+
+    torch.set_num_threads(1)  # small matrices, and other tests at the same time
 
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = small_tokenizer("smollm")

@@ -35,7 +35,9 @@ class Bench:
         self.tolerance = TOLERANCE[precision]
 
     def ids_before(self, node) -> list[int]:
-        return ([] if node is None else self.ids_before(node.parent)) + list(node.ids if node else ())
+        return ([] if node is None else self.ids_before(node.parent)) + list(
+            node.ids if node else ()
+        )
 
     def step(self, rows, segments) -> None:
         """Run one step and compare the logits of every token in it."""

@@ -73,7 +73,7 @@ def test_unknown_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no model `smolm`") as caught:
         resolve("smolm")
     assert EMBEDDED in caught.value.help
-    with pytest.raises(ModelError, match="holds no config.json"):
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
         resolve(str(tmp_path))
 
 
@@ -159,7 +159,9 @@ def _pip_gives(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[Any]:
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import parrotc.runtime.models, sys; print({'torch', 'numpy', 'gguf'} & set(sys.modules))"
+    code = (
+        "import parrotc.runtime.models, sys; print({'torch', 'numpy', 'gguf'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
 

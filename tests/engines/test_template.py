@@ -16,7 +16,10 @@ def test_chatml() -> None:
 
 
 def test_blocks_take_their_lines_away() -> None:
-    source = "{{ bos_token }}{% for m in messages %}\n    {% if true %}\n{{ m.content }}\n    {% endif %}\n{% endfor %}\n"
+    source = (
+        "{{ bos_token }}{% for m in messages %}\n    {% if true %}\n"
+        "{{ m.content }}\n    {% endif %}\n{% endfor %}\n"
+    )
     assert Template(source, bos="<s>").render(MESSAGES, prompt=False) == "<s>Be brief.\nHi\n"
 
 

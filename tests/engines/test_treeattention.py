@@ -1,6 +1,7 @@
 """Attention over a tree against dense attention over each query's whole path."""
 
 import math
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -90,10 +91,7 @@ def test_how_keys_are_cut_does_not_matter():
     whole = attend(queries, [Read(keys, values, 3)], torch.arange(3))
     for cuts in ((1,), (13, 40), (5, 6, 7)):
         bounds = (0, *cuts, 64)
-        reads = [
-            Read(keys[:, :, a:b], values[:, :, a:b], 3)
-            for a, b in zip(bounds, bounds[1:], strict=False)
-        ]
+        reads = [Read(keys[:, :, a:b], values[:, :, a:b], 3) for a, b in pairwise(bounds)]
         cut = attend(queries, reads, torch.arange(3).repeat(len(reads)))
         assert (cut - whole).abs().max() < 1e-14
 

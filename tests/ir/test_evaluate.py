@@ -150,6 +150,16 @@ def test_a_context_opens_from_a_prefix_and_those_before_it() -> None:
     assert prompts(outcome) == {("s", ()): "abcd"}
 
 
+def test_a_prefix_is_filled_once_however_often_it_is_opened() -> None:
+    gen = "(max_tokens = 1) : str"
+    outcome = run(
+        f'%c = context.open @m prefix @p %c1, %v = context.gen %c site "s" {gen} '
+        f'%d = context.open @m prefix @p %d1, %w = context.gen %d site "t" {gen} return %v',
+        declared='prefix @p on @m = ids[97, 98] "ab"',
+    )
+    assert outcome.filled == 2
+
+
 def test_filling_is_counted_once_for_each_context_and_only_where_needed() -> None:
     outcome = run(
         '%c = context.open @m %c1 = context.fill %c, ids[1, 2, 3] "" '

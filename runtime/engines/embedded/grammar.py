@@ -32,7 +32,10 @@ class Grammars:
 
     def matcher(self, constraint: Constraint) -> "Matcher":
         """Raises `EngineError` for a constraint that no automaton can check."""
-        matcher = llguidance.LLMatcher(self._prepared, _grammar(constraint))
+        try:
+            matcher = llguidance.LLMatcher(self._prepared, _grammar(constraint))
+        except ValueError as error:  # a schema that is no JSON
+            raise EngineError("constraint", f"it cannot be used: {error}") from None
         if matcher.is_error():
             raise EngineError("constraint", f"it cannot be used: {matcher.get_error().strip()}")
         return Matcher(matcher)
@@ -68,7 +71,9 @@ def _grammar(constraint: Constraint) -> str:
         options = " | ".join(json.dumps(text, ensure_ascii=False) for text in constraint.choices)
         return build.grammar_from_lark(f"start: {options}")
     if constraint.regex is not None:
-        return build.grammar_from_regex(constraint.regex)
+        # by `\d` people mean 0 to 9, and models write no other digits
+        regex = llguidance.regex_to_lark(constraint.regex, use_ascii="d")
+        return build.grammar_from_lark(f"start: /{regex}/")
     if constraint.json_schema is not None:
         return build.grammar_from_json_schema(
             constraint.json_schema,

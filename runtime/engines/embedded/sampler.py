@@ -26,7 +26,7 @@ def choose(logits: Tensor, sampling: Sampling, position: int) -> int:
     if sampling.temperature <= 0:
         return int(logits.argmax())
     number = draw(sampling.key, position)
-    p = torch.softmax(logits.double() / sampling.temperature, dim=0)
+    p = torch.softmax(logits / sampling.temperature, dim=0)
     if sampling.min_p > 0:
         p = p.where(p >= sampling.min_p * p.max(), 0.0)
     if sampling.top_k <= 0 and sampling.top_p >= 1:
@@ -51,6 +51,6 @@ def _best(p: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
 
 def _pick(p: Tensor, number: float) -> int:
     """The index whose share of the total holds `number`. Shares of 0 are never picked."""
-    sums = p.cumsum(0)
+    sums = p.cumsum(0, dtype=torch.float64)
     at = int(torch.searchsorted(sums, number * sums[-1], right=True))
-    return min(at, int(p.nonzero()[-1]))  # rounding may leave the last sum below the total
+    return at if at < len(p) else int(p.argmax())  # only where `number` rounds up to the total

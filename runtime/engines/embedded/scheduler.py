@@ -115,6 +115,8 @@ class Scheduler:
         room = self._model.shape.context_length - parent.end
         if parent.end == 0:
             raise EngineError("internal", "there is nothing to continue: the context is empty")
+        if request.sampling.max_tokens < 1:
+            raise EngineError("internal", "a generation of no tokens was asked for")
         if room <= 0:
             raise EngineError("context_length", f"the context is full with {parent.end:,} tokens")
         constraint = request.constraint

@@ -5,6 +5,7 @@ token is read off on the way. Where one option begins another (`yes`, `yes, but`
 gets what is left of its probability after the longer ones: the chance that the text ends there.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -29,7 +30,7 @@ def probabilities(
         for ids, rows in zip(options, logs, strict=True)
     ]
     top = max(totals)
-    return _ending_there(options, [torch.tensor(t - top).exp().item() for t in totals])
+    return _ending_there(options, [math.exp(total - top) for total in totals])
 
 
 def _ending_there(options: Sequence[Ids], mass: Sequence[float]) -> list[float]:

@@ -1,0 +1,107 @@
+"""How much is shared: as many tokens are filled as the tree of all prompts has, and no more."""
+
+from collections.abc import Iterable
+from random import Random
+
+from parrotc.ir.evaluate import evaluate
+from parrotc.ir.ops import Flow, Module, Open, walk
+from parrotc.ir.parser import parse_module
+from parrotc.ir.source import Source
+from parrotc.ir.types import quote
+from parrotc.passes.table import PIPELINES, run
+from parrotc.passes.target import ModelTarget, Target
+from parrotc.runtime.tokenizer import ByteTokenizer
+
+TARGET = Target({"m": ModelTarget(ByteTokenizer(), None, 100_000)})
+STARTS = ("You read with care. ", "You read ", "You write. ", "")
+ENDS = ("Answer.", "Answer: yes", "No.", "Sum up:", "Sum it up")
+
+
+def prompts(rng: Random, count: int) -> list[str]:
+    return [rng.choice(STARTS) + rng.choice(STARTS) + rng.choice(ENDS) for _ in range(count)]
+
+
+def flow_of(name: str, texts: Iterable[str], value: str = "") -> str:
+    """A flow with one generation for each text, followed by a value if one is named."""
+    lines, results = [], []
+    tail = f', %{value}, ids[10] "\\n"' if value else ""
+    for n, text in enumerate(texts):
+        lines += [
+            f"%o{n} = context.open @m",
+            f"%c{n} = context.fill %o{n}, {quote(text)}{tail}",
+            f'%d{n}, %a{n} = context.gen %c{n} site "{name}.{n}/0" (max_tokens = 1) : str',
+        ]
+        results.append(f"%a{n}")
+    body = "\n".join(lines)
+    return f"""flow @{name}(%q: str) -> list<str> {{
+        {body}
+        %r = apply list({", ".join(results)}) : list<str>
+        return %r
+    }}"""
+
+
+def module_of(*flows: str) -> Module:
+    text = 'module @m { model @m = reference "" ' + "\n".join(flows) + " }"
+    return parse_module(Source("case", text))
+
+
+def size_of_tree(sequences: Iterable[tuple[int, ...]]) -> int:
+    return len({ids[: n + 1] for ids in sequences for n in range(len(ids))})
+
+
+def test_tokens_filled_are_the_size_of_the_prefix_tree() -> None:
+    for seed in range(40):
+        rng = Random(seed)
+        texts = prompts(rng, rng.randint(1, 8))
+        done = run(module_of(flow_of("main", texts)), TARGET, PIPELINES["O1"])
+        outcome = evaluate(done, "main", {"q": ""}, target=TARGET, natives={})
+        seen = [one.prompt for one in outcome.sequences.values()]
+        assert {bytes(ids).decode() for ids in seen} == set(texts)
+        assert outcome.filled == size_of_tree(seen), f"seed {seed}: {texts}"
+
+
+def test_the_same_unknown_value_is_part_of_the_tree() -> None:
+    texts = [*prompts(Random(1), 6), *prompts(Random(1), 3)]
+    main = flow_of("main", texts, value="q")
+    done = run(module_of(main), TARGET, PIPELINES["O1"])
+    outcome = evaluate(done, "main", {"q": "x" * 100}, target=TARGET, natives={})
+    assert outcome.filled == size_of_tree(one.prompt for one in outcome.sequences.values())
+
+
+def test_flows_share_prefixes_of_the_module() -> None:
+    """The prefixes of the module and what each flow fills after them are the tree of all flows."""
+    for seed in range(30):
+        rng = Random(seed)
+        texts = [prompts(rng, rng.randint(1, 5)) for _ in range(3)]
+        names = ("one", "two", "three")
+        flows = [flow_of(name, own) for name, own in zip(names, texts, strict=True)]
+        done = run(module_of(*flows), TARGET, PIPELINES["O1"])
+        by_flow = [{tuple(text.encode()) for text in own} for own in texts]
+        shared = {
+            prefix
+            for own in by_flow
+            for prefix in _prefixes(own)
+            if sum(prefix in _prefixes(other) for other in by_flow) > 1
+        }
+        assert sum(len(prefix.ids) for prefix in done.prefixes) <= len(shared)
+        for flow, own in zip(done.flows, by_flow, strict=True):
+            outcome = evaluate(done, flow.name, {"q": ""}, target=TARGET, natives={})
+            assert {one.prompt for one in outcome.sequences.values()} == own
+            assert outcome.filled == size_of_tree(own)
+            assert _opened(flow) <= {None, *(prefix.name for prefix in done.prefixes)}
+
+
+def _prefixes(sequences: Iterable[tuple[int, ...]]) -> set[tuple[int, ...]]:
+    return {ids[: n + 1] for ids in sequences for n in range(len(ids))}
+
+
+def _opened(flow: Flow) -> set[str | None]:
+    return {op.prefix for op in walk(flow.body) if isinstance(op, Open)}
+
+
+def test_a_common_start_is_a_prefix_of_the_module() -> None:
+    flows = [flow_of(name, [f"You read with care. {name}"]) for name in ("one", "two")]
+    done = run(module_of(*flows), TARGET, PIPELINES["O1"])
+    (prefix,) = done.prefixes
+    assert prefix.text == "You read with care. "
+    assert [_opened(flow) for flow in done.flows] == [{"p0"}, {"p0"}]
