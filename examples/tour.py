@@ -22,7 +22,7 @@ from parrotc.syntax.dump import dump
 from parrotc.syntax.parse import parse
 from parrotc.targets import ModelOverrides, overridden, targets
 
-PROGRAM = '''
+PROGRAM = """
 pfunc name(thing: str) -> str:
     system "You name things in one word."
     user "A name for {{thing}}, please."
@@ -30,7 +30,7 @@ pfunc name(thing: str) -> str:
 
 flow names(things: list[str]) -> list[str]:
     return [name(thing) for thing in things]
-'''
+"""
 REFERENCE = ModelOverrides(engine="reference")
 THINGS = ["a boat", "a cat"]
 

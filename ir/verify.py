@@ -12,6 +12,7 @@ arms of an `if` may.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from parrotc.ir.declarations import Declarations, InvalidIR
 from parrotc.ir.ops import (
@@ -114,8 +115,11 @@ class _Scope:
         self.op: Op | None = None
 
     def require(self, truth: bool, message: str) -> None:
-        if truth:
-            return
+        if not truth:
+            self.fail(message)
+
+    def fail(self, message: str) -> NoReturn:
+        """For checks of every value, whose message is only built when it is needed."""
         if self.op is None:
             raise InvalidIR(f"{self.where}: {message}")
         place = f" at {self.op.span}" if self.op.span else ""
@@ -125,24 +129,26 @@ class _Scope:
     # --- values and regions ---
 
     def define(self, value: Value, state: _State | None = None) -> None:
-        self.require(value.name not in self.names, f"`%{value.name}` is defined twice")
+        if value.name in self.names:
+            self.fail(f"`%{value.name}` is defined twice")
         self.known.known_type(value.type, self.where)
         self.names.add(value.name)
         self.visible[value.name] = value
         is_context = isinstance(value.type, Context)
-        self.require(is_context == (state is not None), f"`%{value.name}` has a wrong type")
+        if is_context != (state is not None):
+            self.fail(f"`%{value.name}` has a wrong type")
         if state is not None:
             self.contexts[value] = state
             self.loops[value] = self.loop
 
     def use(self, value: Value) -> None:
         found = self.visible.get(value.name)
-        self.require(found is not None, f"`%{value.name}` is not defined here")
-        self.require(
-            found is value or found == value,
-            f"`%{value.name}` is a `{found and found.type}`, not a `{value.type}`",
-        )
-        self.require(value not in self.freed, f"`%{value.name}` is used after it was freed")
+        if found is None:
+            self.fail(f"`%{value.name}` is not defined here")
+        if found is not value and found != value:
+            self.fail(f"`%{value.name}` is a `{found.type}`, not a `{value.type}`")
+        if value in self.freed:
+            self.fail(f"`%{value.name}` is used after it was freed")
 
     def region(
         self, block: Block, states: Sequence[_State | None] = (), repeats: bool = False
@@ -169,7 +175,8 @@ class _Scope:
         """The op assigns values of the types it gives; contexts have the states it gives."""
         self.require(len(op.results) == len(types), f"it gives {len(types)} values")
         for value, type_, state in zip(op.results, types, states, strict=True):
-            self.require(fits(type_, value.type), f"it gives a `{type_}` as `%{value.name}`")
+            if not fits(type_, value.type):
+                self.fail(f"it gives a `{type_}` as `%{value.name}`")
             self.define(value, state)
 
     def result(self, op: Op, type_: Type | None = None, state: _State | None = None) -> None:

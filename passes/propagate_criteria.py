@@ -42,6 +42,13 @@ def propagate_criteria(module: Module, target: Target, remarks: Remarks) -> Modu
     return map_flows(module, lambda flow: _Propagation(flow, target).run())
 
 
+def demands(flow: Flow, target: Target) -> dict[str, str | None]:
+    """What is asked of each generation, by site, before being in a group makes it less urgent."""
+    propagation = _Propagation(flow, target)
+    propagation.run()
+    return propagation.demands
+
+
 class _Propagation:
     def __init__(self, flow: Flow, target: Target) -> None:
         notes = dict(flow.notes)
@@ -53,6 +60,7 @@ class _Propagation:
         self._awaited = awaited(flow.body)
         self._sizes: Counter[Signature] = Counter(self._awaited.values())
         self._asked: dict[str, str | None] = {}  # of a value, by what reads it
+        self.demands: dict[str, str | None] = {}
 
     def run(self) -> Block:
         return self._block(self._flow.body, [self._criteria], in_map=False)
@@ -98,6 +106,7 @@ class _Propagation:
         return op.with_notes(criteria="throughput") if isinstance(op, Map) and asked else op
 
     def _generate(self, op: Generate, asked: str | None, in_map: bool) -> Generate:
+        self.demands[op.site] = asked
         signature = self._awaited[op.site]
         together = in_map or self._sizes[signature] > 1
         criteria = "throughput" if together and not op.note("asked") else asked

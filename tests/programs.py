@@ -67,8 +67,15 @@ TEXTS = (
     "",
     "<|im_end|>",
     "{{x}}",
+    "th",  # tokens that go on in what follows, and texts that go on from what came before
+    "e ca",
+    "t sat on",
+    " it",
 )
-WORDS = ("alpha", " beta", "gamma ", "don't", "42", "x  y", "\n", "", "é", "the cat sat on the mat")
+WORDS = (
+    "alpha", " beta", "gamma ", "don't", "42", "x  y", "\n", "", "é", "the cat sat on the mat",
+    "e cat", "at sat", "'s",
+)  # fmt: skip
 STRINGS = ListOf(STR)
 MOOD = Enum("Mood", (Member("GOOD", "all is well"), Member("BAD")))
 NOTE = Record("Note", (Field("title", STR), Field("score", Int(1, 5))))
@@ -185,12 +192,10 @@ class _Prompt(_Maker):
     def _messages(self, ops: list[Op], context: Value, wanted: int) -> list[Value]:
         if self.chance(2):
             context = self._message(ops, context, "system")
-        for _ in range(self.rng.randint(1, 2)):
+        context = self._message(ops, context, "user")
+        if self.chance(4):
+            context = self._message(ops, context, "assistant")
             context = self._message(ops, context, "user")
-            if self.chance(4):
-                context = self._message(ops, context, "assistant")
-                context = self._message(ops, context, "user")
-            break
         made: list[Value] = []
         context = self._step(
             ops, Message(results=(self.value(CONTEXT),), context=context, role="assistant")
@@ -217,7 +222,7 @@ class _Prompt(_Maker):
 
     def _body(self, ops: list[Op], context: Value) -> Value:
         for _ in range(self.rng.randint(1, 2)):
-            kind = self.rng.randrange(6)
+            kind = self.rng.randrange(4)
             if kind == 0 and self.lists:
                 context = self._loop(ops, context)
             elif kind == 1 and self.texts:
@@ -228,9 +233,10 @@ class _Prompt(_Maker):
 
     def _fill(self, ops: list[Op], context: Value, extra: tuple[Value, ...] = ()) -> Value:
         parts: list[Part] = []
+        known = [*self.texts, *extra]
+        only_values = self.chance(4)
         for _ in range(self.rng.randint(1, 3)):
-            known = [*self.texts, *extra]
-            if known and self.chance(2):
+            if known and (only_values or self.chance(2)):
                 parts.append(self.rng.choice(known))
             else:
                 parts.append(Text(self.rng.choice(TEXTS) or "."))
@@ -250,7 +256,7 @@ class _Prompt(_Maker):
         return self._step(ops, op)
 
     def _branch(self, ops: list[Op], context: Value) -> Value:
-        test = self.apply(ops, "eq", [self.texts[0], self.const(ops, "alpha", STR)], BOOL)
+        test = self.apply(ops, "in", [self.const(ops, "a", STR), self.texts[0]], BOOL)
         arms = []
         for _ in range(2):
             held: list[Op] = []
@@ -270,7 +276,7 @@ class _Prompt(_Maker):
             name=f"g{self.gens}",
             max_tokens=self.rng.randint(1, 6) if type_ == STR else 200,
             temperature=temperature,
-            seed=7 if temperature and self.chance(4) else None,
+            seed=7 if temperature and self.chance(2) else None,
             stop=self.rng.choice(((), (), ("e",), (" ", "\n"))) if type_ == STR else (),
         )
         self.gens += 1
@@ -290,6 +296,7 @@ class _Main(_Maker):
         super().__init__(rng, "x")
         self.functions = functions
         self.sites = 0
+        self.visible: list[list[Op]] = []  # ops of the regions around, outermost first
 
     def flow(self, size: int) -> Flow:
         params = [self.value(self.rng.choice((STR, STR, STRINGS))) for _ in range(2)]
@@ -307,18 +314,16 @@ class _Main(_Maker):
     def _steps(self, ops: list[Op], scope: list[Value], size: int, depth: int) -> list[Value]:
         """Add about `size` ops; the values in scope after them."""
         scope = list(scope)
+        self.visible.append(ops)
         for _ in range(size):
-            repeatable = [
-                op
-                for op in ops
-                if not op.has_effect() and not isinstance(op, Map | Fold | If | Attempt)
-            ]
+            repeatable = [op for held in self.visible for op in held if _is_repeatable(op)]
             if repeatable and self.chance(4):
                 op = self._again(self.rng.choice(repeatable))
                 ops.append(op)
                 scope += op.results
             else:
                 scope += self._one(ops, scope, depth)
+        self.visible.pop()
         return scope
 
     def _again(self, op: Op) -> Op:
@@ -433,7 +438,10 @@ class _Main(_Maker):
         arms = []
         for _ in range(2):
             held: list[Op] = []
-            inner = self._steps(held, scope, self.rng.randint(1, 2), depth + 1)
+            if arms and _is_repeatable(arms[0].ops[0]) and self.chance(2):
+                held.append(self._again(arms[0].ops[0]))  # it reads nothing of its own arm
+            inner = [*scope, *(value for op in held for value in op.results)]
+            inner = self._steps(held, inner, self.rng.randint(1, 2), depth + 1)
             last = self.rng.choice(
                 [v for v in inner if v.type == STR] or [self._pick(held, [], STR)]
             )
@@ -444,7 +452,12 @@ class _Main(_Maker):
 
     def _attempt(self, ops: list[Op], scope: list[Value]) -> Value:
         held: list[Op] = []
-        last = self._call(held, scope) if self.chance(2) else self._native(held, scope)
+        before = [op for op in ops if isinstance(op, Call | Native) and _is_repeatable(op)]
+        if before and self.chance(3):
+            held.append(self._again(self.rng.choice(before)))
+            (last,) = held[0].results
+        else:
+            last = self._call(held, scope) if self.chance(2) else self._native(held, scope)
         tolerant = self.chance(2)
         result = self.value(Optional(last.type) if tolerant else last.type)
         body = Block((), tuple(held), (last,))
@@ -460,6 +473,10 @@ class _Main(_Maker):
         fresh = [value for value in inner if value not in scope] or [params[0]]
         last = self.rng.choice(fresh)
         return Block(params, tuple(held), (last,)), last
+
+
+def _is_repeatable(op: Op) -> bool:
+    return not op.has_effect() and not isinstance(op, Map | Fold | If | Attempt)
 
 
 def _result_type(function: Function) -> Type:

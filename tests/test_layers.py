@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "stdlib": set(),
     "parrotc": {
         "parrotc", "ir", "passes", "runtime", "stdlib",
-        "lark", "pydantic", "click", "rich", "graphviz",
+        "lark", "networkx", "pydantic", "click", "rich", "graphviz",
     },
 }  # fmt: skip
 OPTIONAL = {"runtime/models.py": {"huggingface_hub"}}  # imported where it is used, if it is there

@@ -1,8 +1,9 @@
 """The loop behind a program: Ctrl-C in a call that waits stops the work it waits for."""
 
-import _thread
 import asyncio
+import signal
 import threading
+import time
 
 import pytest
 
@@ -19,10 +20,14 @@ def test_an_interrupted_call_cancels_its_work() -> None:
         finally:
             ended.set()
 
-    threading.Timer(0.2, _thread.interrupt_main).start()
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         background.result(work())
     assert ended.wait(5)
+    assert time.monotonic() - began < 20
 
 
 def test_stopping_cancels_what_runs_and_then_does_the_last_thing() -> None:
