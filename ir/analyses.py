@@ -94,7 +94,7 @@ class Analysis:
     @cached_property
     def depth(self) -> Most:
         """Generations on the longest chain of which each needs the one before."""
-        return self._block_depth(self.flow.body, {})[1]
+        return self._block_depth(self.flow.body, {})
 
     @cached_property
     def width(self) -> Most:
@@ -259,11 +259,8 @@ class Analysis:
 
     # depth and width
 
-    def _block_depth(
-        self, block: Block, outside: dict[Value, Most]
-    ) -> tuple[dict[Value, Most], Most]:
-        """The depth of each value of a block, and of the deepest op in it."""
-        depths = dict(outside)
+    def _block_depth(self, block: Block, depths: dict[Value, Most]) -> Most:
+        """The depth of the deepest op of a block; `depths` gets that of each value."""
         deepest = Most()
         for op in block.ops:
             before = most_of([depths.get(value, Most()) for value in operands(op)])
@@ -275,14 +272,14 @@ class Analysis:
             for value in op.results:
                 depths[value] = after
             deepest = deepest | after
-        return depths, deepest
+        return deepest
 
     def _region_depth(self, op: Op, block: Block, depths: dict[Value, Most], before: Most) -> Most:
         """How deep the results of a region are; iterations of a fold follow one another."""
-        inner = {**depths, **dict.fromkeys(block.params, before)}
-        _, deepest = self._block_depth(block, inner)
+        depths.update(dict.fromkeys(block.params, before))
+        deepest = self._block_depth(block, depths)
         if isinstance(op, Fold):
-            _, once = self._block_depth(block, {})
+            once = self._block_depth(block, {})
             return (before.plus(once * self.items(op))) | deepest
         return before | deepest
 

@@ -455,9 +455,12 @@ def with_blocks(op: Op, new: tuple[Block, ...]) -> Op:
     return op
 
 
-def substitute(op: Op, names: dict[Value, Value]) -> Op:
-    """The op with its own operands renamed; its regions are left as they are."""
-    changes: dict[str, Any] = {}
+def substitute(op: Op, names: dict[Value, Value], results: tuple[Value, ...] | None = None) -> Op:
+    """The op with its own operands renamed, and its results replaced if new ones are given.
+
+    Its regions are left as they are.
+    """
+    changes: dict[str, Any] = {} if results is None else {"results": results}
     for name in _READS[type(op)] if names else ():
         held = getattr(op, name)
         if isinstance(held, Value):

@@ -53,6 +53,8 @@ class Symbolic:
         With every size written as one plus a rest, the difference has no negative coefficient.
         That is enough, not necessary: False may mean that nothing is known.
         """
+        if self == other:
+            return True
         shifted: list[tuple[Monomial, float]] = []
         for monomial, coefficient in (self - other).terms:
             for kept in product((False, True), repeat=len(monomial)):

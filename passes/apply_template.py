@@ -73,6 +73,7 @@ class _Applying:
         self._remarks = remarks
         self._names = Names(body)
         self._same: dict[Value, Value] = {}
+        self._parts: dict[tuple[str, str], tuple[Part, ...]] = {}  # of a model and a text
         self._rendered = {op.result for op in walk(body) if isinstance(op, Render)}
         self._begun = {  # opened contexts that already go on with ids
             op.context for op in walk(body) if isinstance(op, Fill) and _starts_with_ids(op.parts)
@@ -126,12 +127,18 @@ class _Applying:
     def _boundary(self, op: Message | End, out: list[Op]) -> None:
         """Where a message begins, or ends: the text between two contents comes with the later."""
         text = self._layout.texts.get(op.result, "") if isinstance(op, Message) else ""
-        tokenizer = self._tokenizer(op.context)
-        assert tokenizer is not None
-        if parts := special_parts(text, tokenizer):
+        if parts := self._special_parts(text, op.context):
             out.append(Fill(results=op.results, context=op.context, parts=parts, span=op.span))
         else:
             self._same[op.result] = op.context
+
+    def _special_parts(self, text: str, context: Value) -> tuple[Part, ...]:
+        key = (self._origins[context.name].model, text)
+        if key not in self._parts:
+            tokenizer = self._tokenizer(context)
+            assert tokenizer is not None
+            self._parts[key] = special_parts(text, tokenizer)
+        return self._parts[key]
 
     def _is_late(self, context: Value) -> bool:
         return self._origins[context.name].result in self._layout.late

@@ -163,9 +163,9 @@ def _adapt(op: Op, call: Call) -> Op:
     """An op of the body as it is at this call: its site, its policy, the model it counts for."""
     match op:
         case Generate():
-            notes = {name: call.note(name) for name in ("ttft", "tpot", "deadline", "cache_ttl")}
-            asked = call.note("criteria")
-            return replace(op, site=f"{call.site}/{op.site}").with_notes(asked=asked, **notes)
+            op = replace(op, site=f"{call.site}/{op.site}")
+            asked = {"asked" if name == "criteria" else name: held for name, held in call.notes}
+            return op.with_notes(**asked) if asked else op
         case Apply(function="truncate", attrs=(("model", ""),)):
             return replace(op, attrs=(("model", call.model),))
     return op

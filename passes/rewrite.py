@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from parrotc.ir.ops import (
     Attempt,
@@ -49,9 +50,11 @@ def count_uses(block: Block) -> Counter[str]:
     """How often each value is read, by ops and by yields, in regions too."""
     uses = Counter(value.name for value in block.yields)
     for op in walk(block):
-        uses.update(value.name for value in operands(op))
+        for value in operands(op):
+            uses[value.name] += 1
         for inner in blocks(op):
-            uses.update(value.name for value in inner.yields)
+            for value in inner.yields:
+                uses[value.name] += 1
     return uses
 
 
@@ -81,7 +84,7 @@ class Names:
     """Fresh value names for one flow: `c.1`, `c.2`, … after those that are taken."""
 
     def __init__(self, block: Block) -> None:
-        self._taken = {value.name for value in values_of(block)}
+        self._block = block
         self._next: dict[str, int] = {}
 
     def fresh(self, hint: str, type_: Type) -> Value:
@@ -96,6 +99,10 @@ class Names:
 
     def like(self, value: Value) -> Value:
         return self.fresh(value.name, value.type)
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        return {value.name for value in values_of(self._block)}  # many flows need no fresh name
 
 
 def base_name(name: str) -> str:
@@ -121,10 +128,9 @@ class Copy:
         return [self.op(op) for op in ops]
 
     def op(self, op: Op) -> Op:
-        op = self._adapt(substitute(op, self._values))
         if held := blocks(op):
             op = with_blocks(op, tuple(map(self.block, held)))
-        return replace(op, results=self._define(op.results))
+        return self._adapt(substitute(op, self._values, self._define(op.results)))
 
     def block(self, block: Block) -> Block:
         params = self._define(block.params)

@@ -162,8 +162,8 @@ def _outputs(
 
 
 def _result(outputs: tuple[tuple[str, Type], ...]) -> Type:
-    """One output is its own value, named or not; several are a record."""
-    if len(outputs) == 1:
+    """An output without a name is its own value; those with names are a record."""
+    if len(outputs) == 1 and not outputs[0][0]:
         return outputs[0][1]
     return Record("", tuple(Field(name, type_) for name, type_ in outputs))
 

@@ -23,7 +23,8 @@ def test_the_text_of_one_call_is_shown_until_it_is_done() -> None:
 
 
 def test_a_long_text_is_kept_short() -> None:
-    watch = told(Watch("main", stats=False, log=None), ("text", "a", "x" * 5000), ("text", "a", "y"))
+    watch = Watch("main", stats=False, log=None)
+    told(watch, ("text", "a", "x" * 5000), ("text", "a", "y"))
     assert len(watch.text) < 500 and watch.text.endswith("y")
 
 

@@ -107,7 +107,7 @@ def test_bytes_are_always_stable(text: str, more: str) -> None:
 @pytest.mark.model
 def test_stable_prefixes_of_the_real_vocabulary(smollm: Tokenizer) -> None:
     words = ["The", "warranty", " don't", "\n\n", " ", "  ", "é", "日本", "2026", "7", "'", "'r",
-             "we", "re", "ll", "\t", ": ", '"', "(", "…", "😀", "\u0301", "x", ".\n", "_id"]  # fmt: skip
+             "we", "ll", "\t", ": ", '"', "(", "…", "😀", "\u0301", "x", ".\n", "_id"]  # fmt: skip
     rng = Random(7)
     for _ in range(5000):
         text = "".join(rng.choices(words, k=rng.randrange(1, 14)))

@@ -231,14 +231,14 @@ def _damaged(module: Module, rng: Random, damage: Damage) -> Module | None:
         (_swap_parts, 0.8),
         (_swap_contexts, 0.7),
         (_forget_a_draw, 0.6),  # a text of one or two tokens may be drawn again
-        (_break_a_segment, 0.3),  # most boundaries are where tokens end anyway
+        (_break_a_segment, 0.2),  # most boundaries are where tokens end anyway
     ],
 )
 def test_broken_passes_are_caught(damage: Damage, share: float) -> None:
     """A single damaged op in a single program mostly shows; what does not show changes nothing."""
     caught = tried = 0
     for seed in range(400):
-        if tried == 30:
+        if tried == 20:
             break
         trial = Trial(seed)
         good = trial.passed(BASE)
@@ -251,7 +251,7 @@ def test_broken_passes_are_caught(damage: Damage, share: float) -> None:
             caught += bool(differs(trial.outcome(good), trial.outcome(bad)))
         except (InvalidIR, ValueError):
             caught += 1
-    assert tried == 30
+    assert tried == 20
     assert caught > share * tried, f"{caught} of {tried}"
 
 
