@@ -37,6 +37,9 @@ from parrotc.ir.ops import (
     Part,
     Text,
     Value,
+    blocks,
+    substitute,
+    with_blocks,
 )
 from parrotc.ir.types import (
     BOOL,
@@ -67,11 +70,8 @@ TEXTS = (
     "",
     "<|im_end|>",
     "{{x}}",
-    "th",  # tokens that go on in what follows, and texts that go on from what came before
-    "e ca",
-    "t sat on",
-    " it",
 )
+PIECES = ("th", "e c", "at s", "at on", " it", "'s ", "e ", "12", "3 and")  # merge with each other
 WORDS = (
     "alpha", " beta", "gamma ", "don't", "42", "x  y", "\n", "", "é", "the cat sat on the mat",
     "e cat", "at sat", "'s",
@@ -239,7 +239,7 @@ class _Prompt(_Maker):
             if known and (only_values or self.chance(2)):
                 parts.append(self.rng.choice(known))
             else:
-                parts.append(Text(self.rng.choice(TEXTS) or "."))
+                parts.append(Text(self.rng.choice(PIECES if self.chance(2) else TEXTS) or "."))
         return self._step(
             ops, Fill(results=(self.value(CONTEXT),), context=context, parts=tuple(parts))
         )
@@ -268,7 +268,7 @@ class _Prompt(_Maker):
     def _generate(self, ops: list[Op], context: Value) -> tuple[Value, Value]:
         type_ = self.rng.choice(ANSWERS)
         results = (self.value(CONTEXT), self.value(type_))
-        temperature = self.rng.choice((0.0, 0.0, 0.8))
+        temperature = self.rng.choice((0.0, 0.8))
         op = Generate(
             results=results,
             context=context,
@@ -316,7 +316,7 @@ class _Main(_Maker):
         scope = list(scope)
         self.visible.append(ops)
         for _ in range(size):
-            repeatable = [op for held in self.visible for op in held if _is_repeatable(op)]
+            repeatable = [op for held in self.visible for op in held if not op.has_effect()]
             if repeatable and self.chance(4):
                 op = self._again(self.rng.choice(repeatable))
                 ops.append(op)
@@ -326,11 +326,22 @@ class _Main(_Maker):
         self.visible.pop()
         return scope
 
-    def _again(self, op: Op) -> Op:
+    def _again(self, op: Op, names: dict[Value, Value] | None = None) -> Op:
+        """The op once more, with names of its own for all that it makes."""
+        names = {} if names is None else names
+        op = substitute(op, names)
+        op = with_blocks(op, tuple(self._block_again(block, names) for block in blocks(op)))
         results = tuple(self.value(value.type) for value in op.results)
+        names.update(zip(op.results, results, strict=True))
         if isinstance(op, Call):
             return replace(op, results=results, site=self._site())
         return replace(op, results=results)
+
+    def _block_again(self, block: Block, names: dict[Value, Value]) -> Block:
+        params = tuple(self.value(param.type) for param in block.params)
+        names.update(zip(block.params, params, strict=True))
+        ops = tuple(self._again(op, names) for op in block.ops)
+        return Block(params, ops, tuple(names.get(value, value) for value in block.yields))
 
     def _site(self) -> str:
         self.sites += 1
@@ -438,7 +449,7 @@ class _Main(_Maker):
         arms = []
         for _ in range(2):
             held: list[Op] = []
-            if arms and _is_repeatable(arms[0].ops[0]) and self.chance(2):
+            if arms and not arms[0].ops[0].has_effect() and self.chance(2):
                 held.append(self._again(arms[0].ops[0]))  # it reads nothing of its own arm
             inner = [*scope, *(value for op in held for value in op.results)]
             inner = self._steps(held, inner, self.rng.randint(1, 2), depth + 1)
@@ -452,7 +463,7 @@ class _Main(_Maker):
 
     def _attempt(self, ops: list[Op], scope: list[Value]) -> Value:
         held: list[Op] = []
-        before = [op for op in ops if isinstance(op, Call | Native) and _is_repeatable(op)]
+        before = [op for op in ops if isinstance(op, Call | Native) and not op.has_effect()]
         if before and self.chance(3):
             held.append(self._again(self.rng.choice(before)))
             (last,) = held[0].results
@@ -473,10 +484,6 @@ class _Main(_Maker):
         fresh = [value for value in inner if value not in scope] or [params[0]]
         last = self.rng.choice(fresh)
         return Block(params, tuple(held), (last,)), last
-
-
-def _is_repeatable(op: Op) -> bool:
-    return not op.has_effect() and not isinstance(op, Map | Fold | If | Attempt)
 
 
 def _result_type(function: Function) -> Type:

@@ -10,7 +10,7 @@ class Vocabulary:
     """A token for each of a few runs of bytes, some of which are parts of characters."""
 
     pieces = (b"a", b"ab", b"b", b"\n", b"\n\n", b"END", b"E", b"ND", b"\xc3", b"\xa9", b"\xc3\xa9",
-              b"\xe6\x97", b"\xa5", b"x\xe6", b"\xff")  # fmt: skip
+              b"\xe6\x97", b"\xa5", b"x\xe6", b"\xff", b"N", b"D")  # fmt: skip
 
     def token_bytes(self, token: int) -> bytes:
         return self.pieces[token]
@@ -25,6 +25,7 @@ STOPS = st.lists(st.sampled_from(["END", "\n\n", "ab", "b", "é", "Ea", "aaa"]),
 @example(tokens=[0, 6, 0, 6, 7, 0], stops=["END", "Ea"])
 @example(tokens=[8, 9, 1], stops=["b"])
 @example(tokens=[0, 11], stops=[])
+@example(tokens=[6, 15, 16], stops=["END"])
 def test_the_value_and_what_is_kept(tokens: list[int], stops: list[str]) -> None:
     vocabulary = Vocabulary()
     output = Output(vocabulary, tuple(stops))

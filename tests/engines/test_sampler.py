@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from parrotc.runtime.engines.embedded import sampler  # noqa: E402
 from parrotc.runtime.engines.embedded.sampler import choose, draw  # noqa: E402
 from parrotc.runtime.engines.protocol import Sampling  # noqa: E402
 
@@ -11,13 +12,13 @@ P = torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03])
 
 
 def frequencies(count: int = 4000, **limits) -> list[float]:
-    sampling = Sampling(**({"temperature": 1.0, "key": 7} | limits))
-    drawn = [choose(P.log(), sampling, n) for n in range(count)]
+    wanted = Sampling(**({"temperature": 1.0, "key": 7} | limits))
+    drawn = [choose(P.log(), wanted, n) for n in range(count)]
     return [drawn.count(token) / count for token in range(len(P))]
 
 
 @pytest.mark.parametrize(
-    ("sampling", "expected"),
+    ("limits", "expected"),
     [
         ({}, [0.5, 0.25, 0.15, 0.07, 0.03]),
         ({"temperature": 0.5}, [0.727, 0.182, 0.065, 0.014, 0.003]),
@@ -27,11 +28,12 @@ def frequencies(count: int = 4000, **limits) -> list[float]:
         ({"min_p": 0.2}, [5 / 9, 2.5 / 9, 1.5 / 9, 0, 0]),
         ({"min_p": 0.2, "top_k": 2}, [2 / 3, 1 / 3, 0, 0, 0]),
         ({"top_k": 3, "top_p": 0.6}, [2 / 3, 1 / 3, 0, 0, 0]),
+        ({"top_k": 2, "top_p": 0.6}, [1, 0, 0, 0, 0]),
         ({"temperature": 0.0, "top_k": 3}, [1, 0, 0, 0, 0]),
     ],
 )
-def test_frequencies(sampling: dict, expected: list[float]) -> None:
-    assert frequencies(**sampling) == pytest.approx(expected, abs=0.025)
+def test_frequencies(limits: dict, expected: list[float]) -> None:
+    assert frequencies(**limits) == pytest.approx(expected, abs=0.025)
 
 
 def test_draws_are_uniform_and_depend_on_key_and_position() -> None:
@@ -48,8 +50,11 @@ def test_a_long_tail_is_sorted_only_when_it_counts() -> None:
     assert min(drawn) >= 2490 and min(drawn) < 2800 and max(drawn) > 4900
 
 
-def test_what_is_impossible_is_never_drawn() -> None:
+@pytest.mark.parametrize(("number", "token"), [(0.0, 3), (0.5, 50), (1 - 2**-53, 98)])
+def test_what_is_impossible_is_never_drawn(
+    monkeypatch: pytest.MonkeyPatch, number: float, token: int
+) -> None:
     logits = torch.full((100,), float("-inf"))
-    logits[[3, 50, 99]] = 0.0
-    drawn = {choose(logits, Sampling(temperature=1.0, key=2), n) for n in range(300)}
-    assert drawn == {3, 50, 99}
+    logits[[3, 50, 98]] = 0.0
+    monkeypatch.setattr(sampler, "draw", lambda key, position: number)
+    assert choose(logits, Sampling(temperature=1.0), 0) == token
