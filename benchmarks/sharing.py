@@ -1,129 +1,172 @@
 """What sharing saves: the same programs at -O0 and -O1, on the embedded model, in one run.
 
-    python benchmarks/sharing.py                 # both workloads; a few minutes on two cores
-    python benchmarks/sharing.py --equality      # and: are the outputs the same, to the token?
+    python benchmarks/sharing.py                     # both workloads
+    python benchmarks/sharing.py --equality          # and: are the outputs the same, to the token?
+    python benchmarks/sharing.py --characters 6000 --users 4 --max-new-tokens 32     # a short one
 
-Map-reduce summarises a real address; retrieval QA answers sixteen users over one long system
-prompt. Both levels run on the same executor, engine and batching, so the difference is what the
-optimiser found. Filled tokens are exact; seconds are of a shared machine: read the ratios.
+Map-reduce summarises a real address; retrieval QA answers many users over one long system prompt.
+Both levels run on the same executor, engine and batching, so the difference is what the optimiser
+found. Filled tokens are exact; seconds are of a shared machine: read the ratios.
 """
 
 import argparse
+import asyncio
 import json
+import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from parrotc.driver import compile_path
-from parrotc.program import LoadedProgram
-from parrotc.runtime.trace import Event
-from parrotc.settings import Settings
+from parrotc.program import standard_function
+from parrotc.runtime.chat import renderer
+from parrotc.runtime.engines.protocol import (
+    Constraint,
+    ContextId,
+    Engine,
+    EngineInfo,
+    FillRequest,
+    Finished,
+    GenerateRequest,
+    Piece,
+    Sampling,
+)
+from parrotc.runtime.engines.registry import open_engine
+from parrotc.runtime.executor import Executor
+from parrotc.runtime.models import EMBEDDED
+from parrotc.runtime.natives import Natives
+from parrotc.runtime.template import Template
+from parrotc.runtime.trace import Trace
 from parrotc.targets import ModelOverrides
 
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 RESULTS = Path(__file__).parent / "results"
+LEVELS = ("O0", "O1")
 QUESTIONS = (
     "How long is the warranty?",
     "Can I return an opened box?",
-    "How do I reset the device?",
-    "Which payments do you accept?",
+    "How do I reset the machine?",
+    "How often do I change the filter?",
     "Do you ship to Norway?",
     "How do I change my delivery address?",
     "What does the red light mean?",
-    "Is there a student discount?",
+    "Which model makes hot water?",
     "How do I cancel my subscription?",
     "Can I use it outdoors?",
     "Where do I find the serial number?",
-    "How do I update the firmware?",
+    "How do I descale it?",
     "Who pays for the return?",
-    "How long does the battery last?",
-    "Can I talk to a person?",
-    "How is my data protected?",
+    "How large is the tank?",
+    "What does error E3 mean?",
+    "Does it need plumbing?",
 )
 
+Ids = tuple[int, ...]
 
-@dataclass
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    program: str
+    flow: str
+    inputs: tuple[dict[str, Any], ...]  # of the runs, which go on at the same time
+
+
+@dataclass(frozen=True)
 class Measure:
     """One workload at one level. `alone` is what every call's prompt would cost by itself."""
 
     workload: str
     level: str
-    calls: int = 0
-    alone: int = 0
-    filled: int = 0
-    generated: int = 0
-    seconds: float = 0.0
+    calls: int
+    alone: int
+    filled: int
+    generated: int
+    seconds: float
 
 
-class Watch:
-    """Adds up the counters of runs that go on at the same time; times from the first event."""
+class Recorder:
+    """An engine that remembers what each generation read and said."""
 
-    def __init__(self) -> None:
-        self._counters: dict[int, Any] = {}
-        self._first: float | None = None
+    def __init__(self, engine: Engine) -> None:
+        self.tokenizer = engine.tokenizer
+        self.said: dict[Ids, Ids] = {}
+        self._engine = engine
+        self._ids: dict[ContextId, Ids] = {}
 
-    def watcher(self) -> Callable[[Event], None]:
-        key = len(self._counters)
-        self._counters[key] = None
+    async def fill(self, requests: Sequence[FillRequest]) -> None:
+        for request in requests:
+            before = self._ids[request.parent] if request.parent is not None else ()
+            self._ids[request.context] = before + request.ids
+        await self._engine.fill(requests)
 
-        def see(event: Event) -> None:
-            self._first = self._first or time.perf_counter()
-            self._counters[key] = event.counters
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
+        prompt = self._ids[request.parent]
+        async for item in self._engine.generate(request):
+            if isinstance(item, Finished):
+                self.said[prompt] = item.ids
+                self._ids[request.context] = prompt + item.ids[: item.kept]
+            yield item
 
-        return see
+    async def free(self, contexts: Sequence[ContextId]) -> None:
+        await self._engine.free(contexts)
 
-    def measure(self, workload: str, level: str) -> Measure:
-        totals = [counters for counters in self._counters.values() if counters is not None]
-        return Measure(
-            workload,
-            level,
-            calls=sum(c.calls_done for c in totals),
-            alone=sum(c.tokens_without_sharing for c in totals),
-            filled=sum(c.tokens_filled for c in totals),
-            generated=sum(c.tokens_generated for c in totals),
-            seconds=time.perf_counter() - (self._first or time.perf_counter()),
-        )
+    async def ping(self) -> EngineInfo:
+        return await self._engine.ping()
 
-
-def open_program(name: str, level: str, precision: str, max_new_tokens: int) -> LoadedProgram:
-    models = ModelOverrides(engine="embedded")
-    plan = compile_path(EXAMPLES / name, level=level, models=models).plan
-    settings = Settings(precision=precision, max_new_tokens=max_new_tokens)
-    return LoadedProgram(plan, folder=EXAMPLES, settings=settings)
+    async def close(self) -> None:
+        await self._engine.close()
 
 
-def map_reduce(
-    level: str, precision: str, characters: int, max_new_tokens: int
-) -> tuple[Measure, list[Any]]:
-    document = next((EXAMPLES / "data").glob("*.txt")).read_text("utf-8")[:characters]
-    watch = Watch()
-    with open_program("map_reduce.pfn", level, precision, max_new_tokens) as program:
-        result = program.summarise.plain({"doc": document}, watcher=watch.watcher())
-        return watch.measure("map_reduce", level), [result]
+def map_reduce(characters: int) -> Workload:
+    document = (EXAMPLES / "data" / "kennedy_1962.txt").read_text("utf-8")[:characters]
+    return Workload("map_reduce", "map_reduce.pfn", "summarise", ({"doc": document},))
 
 
-def retrieval(
-    level: str, precision: str, users: int, max_new_tokens: int
-) -> tuple[Measure, list[Any]]:
+def retrieval(users: int) -> Workload:
     questions = [QUESTIONS[n % len(QUESTIONS)] for n in range(users)]
-    watch = Watch()
-    with (
-        open_program("retrieval_qa.pfn", level, precision, max_new_tokens) as program,
-        ThreadPoolExecutor(users) as pool,
-    ):
-        runs = [
-            pool.submit(program.ask.plain, {"question": question}, watcher=watch.watcher())
-            for question in questions
-        ]
-        results = [run.result() for run in runs]
-        return watch.measure("retrieval_qa", level), results
+    inputs = tuple({"question": question} for question in questions)
+    return Workload("retrieval_qa", "retrieval_qa.pfn", "ask", inputs)
+
+
+async def run(workload: Workload, level: str, engine: Engine, cap: int) -> Measure:
+    """All runs of a workload together, on an engine that holds nothing when they begin."""
+    models = ModelOverrides(engine="embedded")
+    plan = compile_path(EXAMPLES / workload.program, level=level, models=models).plan
+    specials = engine.tokenizer.specials
+    executor = Executor(
+        plan,
+        {model.name: engine for model in plan.models},
+        Natives([EXAMPLES], standard_function),
+        renders={
+            m.name: renderer(Template(m.template), specials) for m in plan.models if m.template
+        },
+        max_new_tokens=cap or None,
+    )
+    traces = [Trace() for _ in workload.inputs]
+    before, started = await engine.ping(), time.perf_counter()
+    await asyncio.gather(
+        *(
+            executor.run(workload.flow, args, trace=trace)
+            for args, trace in zip(workload.inputs, traces, strict=True)
+        )
+    )
+    seconds, after = time.perf_counter() - started, await engine.ping()
+    await executor.close()
+    return Measure(
+        workload.name,
+        level,
+        calls=sum(trace.counters.calls_done for trace in traces),
+        alone=sum(trace.counters.tokens_without_sharing for trace in traces),
+        filled=after.filled_tokens - before.filled_tokens,
+        generated=after.generated_tokens - before.generated_tokens,
+        seconds=round(seconds, 2),
+    )
 
 
 def table(measures: Sequence[Measure]) -> str:
@@ -131,7 +174,7 @@ def table(measures: Sequence[Measure]) -> str:
     lines = [f"{'':14}{'calls':>7}{'alone':>9}{'filled':>9}{'generated':>11}{'seconds':>9}"]
     for one in measures:
         lines.append(
-            f"{one.workload:<11}{one.level:<3}{one.calls:>7,}{one.alone:>9,}{one.filled:>9,}"
+            f"{one.workload:<12}{one.level}{one.calls:>7,}{one.alone:>9,}{one.filled:>9,}"
             f"{one.generated:>11,}{one.seconds:>9.1f}"
         )
         before = next(m for m in measures if m.workload == one.workload)
@@ -141,49 +184,90 @@ def table(measures: Sequence[Measure]) -> str:
     return "\n".join(lines)
 
 
-def equality(precision: str) -> dict[str, bool]:
-    """Whether -O0 and -O1 give the same text, on a small part of each workload."""
-    same = {}
-    for name, run in (
-        ("map_reduce", lambda level: map_reduce(level, precision, 4000, 48)),
-        ("retrieval_qa", lambda level: retrieval(level, precision, 2, 48)),
-    ):
-        same[name] = run("O0")[1] == run("O1")[1]
-        print(f"{name:<14}{precision}: outputs {'equal' if same[name] else 'differ'}", flush=True)
-    return same
+async def equality(precision: str, workloads: Sequence[Workload], cap: int) -> dict[str, Any]:
+    """Whether -O0 and -O1 generate the same tokens, and where they part if they do not."""
+    engine = open_engine("embedded", EMBEDDED, precision=precision)
+    found = {}
+    for workload in workloads:
+        said = []
+        for level in LEVELS:
+            recorder = Recorder(engine)
+            await run(workload, level, recorder, cap)
+            said.append(recorder.said)
+        tokens = sum(map(len, said[0].values()))
+        found[workload.name] = {
+            "tokens": tokens,
+            "equal": said[0] == said[1],
+            "first_difference": await first_difference(engine, said[0], said[1]),
+        }
+        print(f"{workload.name:<14}{precision}: {found[workload.name]}", flush=True)
+    await engine.close()
+    return found
+
+
+async def first_difference(
+    engine: Engine, left: dict[Ids, Ids], right: dict[Ids, Ids]
+) -> dict[str, Any] | None:
+    """The earliest token that differs after equal prompts, and how near the two tokens were."""
+    parted = []
+    for prompt in left.keys() & right.keys():
+        a, b = left[prompt], right[prompt]
+        same = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+        if same is not None:
+            parted.append((same, prompt))
+    if not parted:
+        return None
+    same, prompt = min(parted)
+    decode = engine.tokenizer.decode
+    options = tuple(decode([said[prompt][same]]) for said in (left, right))
+    await engine.fill([FillRequest(-1, None, prompt + left[prompt][:same])])
+    request = GenerateRequest(-2, -1, Sampling(), Constraint(choices=options, scored=True))
+    *_, finished = [item async for item in engine.generate(request)]
+    await engine.free([-1, -2])
+    assert isinstance(finished, Finished)
+    (_, p), (_, q) = finished.scores
+    return {"after_tokens": same, "texts": options, "margin_in_logits": abs(math.log(p / q))}
+
+
+async def measure(args: argparse.Namespace) -> list[Measure]:
+    engine = open_engine("embedded", EMBEDDED, precision=args.precision, threads=args.threads)
+    measures = []
+    for workload in (map_reduce(args.characters), retrieval(args.users)):
+        for level in LEVELS:
+            measures.append(await run(workload, level, engine, args.max_new_tokens))
+            print(measures[-1], file=sys.stderr, flush=True)
+    await engine.close()
+    return measures
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--users", type=int, default=16)
     parser.add_argument("--characters", type=int, default=1_000_000, help="of the document")
-    parser.add_argument("--max-new-tokens", type=int, default=0, help="cap of every text")
+    parser.add_argument("--max-new-tokens", type=int, default=0, help="cap of every free text")
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--equality", action="store_true", help="compare outputs in float64 too")
+    parser.add_argument("--threads", type=int, default=0, help="0: one for each core")
+    parser.add_argument("--equality", action="store_true", help="compare tokens of a small part")
     args = parser.parse_args()
 
-    measures = []
-    for level in ("O0", "O1"):
-        measures.append(map_reduce(level, args.precision, args.characters, args.max_new_tokens)[0])
-        print(measures[-1], file=sys.stderr, flush=True)
-    for level in ("O0", "O1"):
-        measures.append(retrieval(level, args.precision, args.users, args.max_new_tokens)[0])
-        print(measures[-1], file=sys.stderr, flush=True)
-    print(f"SmolLM2-135M-Instruct, {args.precision}, {platform.machine()}, {os.cpu_count()} cores")
-    print(table(measures))
-    same = equality("float64") if args.equality else {}
-    RESULTS.mkdir(exist_ok=True)
-    record = {
-        "model": "SmolLM2-135M-Instruct",
+    record: dict[str, Any] = {
+        "model": EMBEDDED,
         "precision": args.precision,
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "load_before": os.getloadavg(),
-        "measures": [asdict(one) for one in measures],
-        "equal_in_float64": same,
     }
-    (RESULTS / "sharing.json").write_text(json.dumps(record, indent=1) + "\n")
-    return 0 if all(same.values()) else 1
+    measures = asyncio.run(measure(args))
+    print(f"{EMBEDDED}, {args.precision}, {record['machine']}")
+    print(table(measures))
+    record |= {"measures": [asdict(one) for one in measures], "load_after": os.getloadavg()}
+    equal = True
+    if args.equality:
+        part = (map_reduce(4000), retrieval(2))
+        record["equality"] = {p: asyncio.run(equality(p, part, 48)) for p in ("float32", "float64")}
+        equal = all(one["equal"] for one in record["equality"]["float64"].values())
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "sharing.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return 0 if equal else 1
 
 
 if __name__ == "__main__":

@@ -113,26 +113,45 @@ class _Applying:
 
     def _open(self, op: Open, out: list[Op]) -> None:
         """BOS before a raw completion; and none before messages, as the template says it all."""
+        parts = self._special_parts(self._layout.texts.get(op.result, ""), op.result)
         tokenizer = self._tokenizer(op.result)
-        has_messages = op.result in self._layout.spoken
-        if tokenizer is None or tokenizer.bos is None or op.prefix or op.result in self._begun:
+        if (
+            tokenizer
+            and tokenizer.bos is not None
+            and not op.prefix
+            and op.result not in self._begun
+        ):
+            if op.result in self._layout.spoken:
+                parts = (Ids((), ""), *parts)
+            else:
+                shown = next((s for s, i in tokenizer.specials.items() if i == tokenizer.bos), "")
+                parts = (Ids((tokenizer.bos,), shown),)
+        if not parts:
             out.append(op)
             return
-        shown = next((s for s, i in tokenizer.specials.items() if i == tokenizer.bos), "")
-        start = Ids((), "") if has_messages else Ids((tokenizer.bos,), shown)
         opened = self._names.like(op.result)
         out.append(replace(op, results=(opened,)))
-        out.append(Fill(results=op.results, context=opened, parts=(start,), span=op.span))
+        out.append(Fill(results=op.results, context=opened, parts=parts, span=op.span))
+
+    def _bos(self, op: Open) -> tuple[Part, ...]:
+        tokenizer = self._tokenizer(op.result)
+        if tokenizer is None or tokenizer.bos is None:
+            return ()
+        if op.result in self._layout.spoken:
+            return (Ids((), ""),)
+        shown = next((s for s, i in tokenizer.specials.items() if i == tokenizer.bos), "")
+        return (Ids((tokenizer.bos,), shown),)
 
     def _boundary(self, op: Message | End, out: list[Op]) -> None:
-        """Where a message begins, or ends: the text between two contents comes with the later."""
-        text = self._layout.texts.get(op.result, "") if isinstance(op, Message) else ""
-        if parts := self._special_parts(text, op.context):
+        """Where a message begins or ends."""
+        if parts := self._special_parts(self._layout.texts.get(op.result, ""), op.context):
             out.append(Fill(results=op.results, context=op.context, parts=parts, span=op.span))
         else:
             self._same[op.result] = op.context
 
     def _special_parts(self, text: str, context: Value) -> tuple[Part, ...]:
+        if not text:
+            return ()
         key = (self._origins[context.name].model, text)
         if key not in self._parts:
             tokenizer = self._tokenizer(context)
@@ -151,9 +170,9 @@ class _Applying:
         return model.tokenizer if model else None
 
     def _remark(self, op: Open) -> None:
-        message = "the chat template is applied at each run, so nothing inside the messages is "
+        message = "the chat template is applied at each run, and shares nothing inside messages"
         why = self._layout.late[op.result]
-        self._remarks.append(Remark("apply-template", f"{message}shared: {why}", op.span, "W0502"))
+        self._remarks.append(Remark("apply-template", f"{message}: {why}", op.span, "W0502"))
 
 
 def _starts_with_ids(parts: tuple[Part, ...]) -> bool:

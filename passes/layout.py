@@ -1,7 +1,8 @@
 """How a template's text is laid out along the chains of a flow, if it can be.
 
-`Layout.texts` says what stands before each message, `Layout.trims` which fills are at a trimmed
-edge of a content, `Layout.late` which chains must be rendered when they run, and why.
+`Layout.texts` says what to put at each place where a chain is opened and where a message begins or
+ends, `Layout.trims` which fills are at a trimmed edge of a content, `Layout.late` which chains must
+be rendered when they run, and why.
 """
 
 from collections import defaultdict
@@ -14,7 +15,6 @@ from parrotc.ir.ops import (
     End,
     Fill,
     Generate,
-    Message,
     Op,
     Open,
     Text,
@@ -25,8 +25,9 @@ from parrotc.ir.ops import (
 )
 from parrotc.passes.chains import origins
 from parrotc.passes.paths import Gen, Path, Trace, trace
+from parrotc.passes.seams import Halves, Units, cut
 from parrotc.passes.target import Target
-from parrotc.passes.template import Templates
+from parrotc.passes.template import Templates, pieces
 from parrotc.passes.trim import is_solid
 
 Sides = tuple[bool, bool]  # trimmed at the left, at the right
@@ -34,7 +35,7 @@ Sides = tuple[bool, bool]  # trimmed at the left, at the right
 
 @dataclass(slots=True)
 class Layout:
-    texts: dict[Value, str] = field(default_factory=dict)  # by what `context.message` assigned
+    texts: dict[Value, str] = field(default_factory=dict)  # by what the op there assigned
     trims: dict[Value, Sides] = field(default_factory=dict)  # by what `context.fill` assigned
     late: dict[Value, str] = field(default_factory=dict)  # opened context → why
     spoken: set[Value] = field(default_factory=set)  # opened contexts that messages follow
@@ -56,7 +57,7 @@ class Planner:
                 self._readers[value].append(op)
             for value in op.results:
                 self._producers[value] = op
-        self._texts: dict[Value, set[str]] = defaultdict(set)
+        self._seams: dict[Value, dict[tuple[Value, Value], set[str]]] = defaultdict(dict)
         self._sides: dict[Value, set[Sides]] = defaultdict(set)
         self._answers: set[Value] = set()  # messages that hold a generation
         self.layout = Layout()
@@ -64,10 +65,13 @@ class Planner:
     def plan(self) -> Layout:
         for gen in self._trace.gens.values():
             self._gen(gen)
-        for value, message in self._trace.messages.items():
+        for opened, seams in self._seams.items():
+            if opened not in self.layout.late:
+                self._cut(opened, seams)
+        for value in self._sides:
             opened = self.opened(value)
-            if opened not in self.layout.late and value in self._texts:
-                self._message(value, message, opened)
+            if opened not in self.layout.late:
+                self._edges(value, opened)
         return self.layout
 
     def opened(self, context: Value) -> Value:
@@ -102,11 +106,14 @@ class Planner:
         rendering = templates.before_answer(roles)
         if rendering is None:
             order = ", ".join(roles)
-            why = f"the template does not write {order} one after the other as they are"
+            why = f"it does not write {order} one after the other as they are"
             self.layout.late[opened.result] = why
             return
-        for message, text in zip(path, rendering.texts, strict=True):
-            self._texts[message].add(text)
+        seams = self._seams[opened.result]
+        for before, message, text in zip(
+            (opened.result, *path), path, rendering.texts, strict=False
+        ):
+            seams.setdefault((before, message), set()).add(text)
         for message, sides in zip(path[:-1], rendering.trims, strict=True):
             self._sides[message].add(sides)
         self._answers.add(path[-1])
@@ -115,20 +122,53 @@ class Planner:
         message = f"model `{opened.model}`: {why}"
         return CompileError([Diagnostic("E0401", message, op.span, "answers them")])
 
-    def _message(self, value: Value, message: Message, opened: Value) -> None:
-        """One text before the message, and a way to trim its content; or the chain is late."""
-        if len(self._texts[value]) > 1 or len(self._sides[value]) > 1:
-            self.layout.late[opened] = (
-                f"what the template writes around a message of role {message.role} depends on "
-                "the messages around it"
-            )
+    def _cut(self, opened: Value, seams: dict[tuple[Value, Value], set[str]]) -> None:
+        """Say what is written where: all between two messages before the second, if that is the
+        same whatever the first was."""
+        before: dict[Value, set[str]] = defaultdict(set)
+        for (_, message), texts in seams.items():
+            before[message] |= texts
+        if all(len(texts) == 1 for texts in before.values()):
+            self.layout.texts |= {message: min(texts) for message, texts in before.items()}
             return
-        (self.layout.texts[value],) = self._texts[value]
-        sides = next(iter(self._sides[value]), (False, False))
+        halves = None
+        if all(len(texts) == 1 for texts in seams.values()):
+            halves = cut({pair: self._units(min(one), opened) for pair, one in seams.items()})
+        if halves is None:
+            self.layout.late[opened] = "what it writes for a message depends on those around it"
+            return
+        ends, begins = halves
+        self.layout.texts |= {message: "".join(units) for message, units in begins.items()}
+        self.layout.texts[opened] = "".join(ends.get(opened, ()))
+        for end in self._trace.ends:
+            if self.opened(end.context) == opened:
+                self._end(end, opened, ends)
+
+    def _units(self, text: str, opened: Value) -> Units:
+        model = self._target.models[self.origins[opened.name].model]
+        assert model.tokenizer is not None
+        split = enumerate(pieces(text, model.tokenizer.specials))
+        return tuple(unit for at, piece in split for unit in ([piece] if at % 2 else piece))
+
+    def _end(self, end: End, opened: Value, ends: Halves) -> None:
+        """What ends a message; arms of an `if` may have begun different ones."""
+        paths = self._trace.paths[end.context] or frozenset()
+        texts = {"".join(ends.get(path[-1], ())) for path in paths}
+        if len(texts) > 1:
+            self.layout.late[opened] = "what ends a message depends on which one it is"
+        self.layout.texts[end.result] = min(texts, default="")
+
+    def _edges(self, value: Value, opened: Value) -> None:
+        """Whether a message is trimmed, and how; or the chain is late."""
+        role = self._trace.messages[value].role
+        if len(self._sides[value]) > 1:
+            self.layout.late[opened] = f"whether a message of role {role} is trimmed depends"
+            return
+        (sides,) = self._sides[value]
         if any(sides) and not self._trim(value, sides):
             self.layout.late[opened] = (
-                f"the template trims messages of role {message.role}, and where this one begins "
-                "or ends is known only when it runs"
+                f"it trims messages of role {role}, and where this one begins or ends is known "
+                "only when it runs"
             )
 
     def _trim(self, value: Value, sides: Sides) -> bool:

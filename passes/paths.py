@@ -44,6 +44,7 @@ class Trace:
 
     gens: dict[str, Gen] = field(default_factory=dict)  # by site
     messages: dict[Value, Message] = field(default_factory=dict)
+    ends: list[End] = field(default_factory=list)
     paths: dict[Value, Paths | None] = field(default_factory=dict)
 
 
@@ -77,7 +78,10 @@ def _visit(block: Block, found: Trace) -> None:
                 for result, then, orelse in rows:
                     if then in paths:
                         paths[result] = _union(paths[then], paths[orelse])
-            case End() | Fill() | Render():
+            case End():
+                found.ends.append(op)
+                paths[op.result] = paths[op.context]
+            case Fill() | Render():
                 paths[op.result] = paths[op.context]
             case Map() | Attempt():
                 _visit(op.body, found)

@@ -8,13 +8,14 @@ white space around it, and what stands between the sentinels is what the templat
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from parrotc.ir.ops import Ids, Part, Text
 from parrotc.passes.target import Renderer, Tokenizer
 
 EDGE = " \n "  # white space that a template either keeps or trims on each side of a content
-UNLIKELY = "\u2063{}\u2063{}\u2063"  # no template writes, and no tokenizer has, such a text
+UNLIKELY = "\u2063aZ{}\u2063{}\u2063"  # no template writes, and no tokenizer has, such a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +78,25 @@ def _between(text: str, marks: list[str]) -> list[str] | None:
     texts: list[str] = []
     for mark in marks:
         before, found, text = text.partition(mark)
-        if not found or mark in text:
+        if not found:
             return None
         texts.append(before)
     texts.append(text)
     return None if any(mark in one for mark in marks for one in texts) else texts
 
 
+def pieces(text: str, specials: Iterable[str]) -> list[str]:
+    """A text split at its special tokens: text, token, text, token, …, text."""
+    longest_first = sorted(specials, key=len, reverse=True)
+    if not longest_first:
+        return [text]
+    return re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
+
+
 def special_parts(text: str, tokenizer: Tokenizer) -> tuple[Part, ...]:
     """A template's own text: its special tokens as ids (hard boundaries), the rest as text."""
-    specials = sorted(tokenizer.specials, key=len, reverse=True)
-    if not specials:
-        return (Text(text),) if text else ()
-    pieces = re.split("(" + "|".join(map(re.escape, specials)) + ")", text)
     parts: list[Part] = []
-    for at, piece in enumerate(pieces):
+    for at, piece in enumerate(pieces(text, tokenizer.specials)):
         if at % 2:
             parts.append(Ids((tokenizer.specials[piece],), piece))
         elif piece:

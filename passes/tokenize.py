@@ -45,6 +45,8 @@ from parrotc.passes.remark import Remarks
 from parrotc.passes.rewrite import map_flows
 from parrotc.passes.target import Target, Tokenizer
 
+UNKNOWN = "\ufffd"  # what bytes that are no character decode to
+
 
 def tokenize(module: Module, target: Target, remarks: Remarks) -> Module:
     def change(flow: Flow) -> Block:
@@ -98,12 +100,11 @@ def _constant(text: str, ends: bool, tokenizer: Tokenizer) -> Iterator[Part]:
         return
     ids = tokenizer.stable_prefix(text)
     shown = tokenizer.decode(ids)
-    while ids and (shown.endswith("\ufffd") or not text.startswith(shown)):
-        ids = ids[:-1]  # the last token ends inside a character, so the rest would be no text
-        shown = tokenizer.decode(ids)
-    if ids:
+    if ids and text.startswith(shown) and not shown.endswith(UNKNOWN):
         yield Ids(tuple(ids), shown)
-    yield Text(text[len(shown) :])
+        yield Text(text[len(shown) :])
+    else:  # nothing is certain, or the last id ends inside a character: the rest is no text
+        yield Text(text)
 
 
 def _fresh(body: Block) -> set[str]:

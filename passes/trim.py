@@ -26,9 +26,8 @@ class Trimmer:
         self._names = names
         self._span = span
 
-    def trim(self, parts: Sequence[Part], left: bool, right: bool) -> tuple[Part, ...]:
+    def trim(self, parts: tuple[Part, ...], left: bool, right: bool) -> tuple[Part, ...]:
         """The parts without white space at the asked sides, whatever the values are."""
-        parts = joined(parts)
         solid = [n for n, part in enumerate(parts) if is_solid(part)]
         if not solid:
             return self._function((left, right), parts)

@@ -111,10 +111,12 @@ DECLARED = tuple(
 MODELS = (Model("m0", "reference", "chatml"), Model("m1", "reference", "llama3"))
 
 
-def random_module(rng: Random, size: int = 8) -> Module:
+def random_module(rng: Random, size: int = 8, others: int = 0) -> Module:
+    """A module with the flow `@main` and, of the same functions, `others` more."""
     functions = tuple(_Prompt(rng, f"f{i}").function() for i in range(rng.randint(1, 3)))
-    flow = _Main(rng, functions).flow(rng.randint(1, size))
-    return Module("random", (MOOD, NOTE), MODELS, DECLARED, (), functions, (flow,))
+    names = ["main", *(f"other{n}" for n in range(others))]
+    flows = tuple(_Main(rng, functions, name).flow(rng.randint(1, size)) for name in names)
+    return Module("random", (MOOD, NOTE), MODELS, DECLARED, (), functions, flows)
 
 
 def random_args(rng: Random, flow: Flow) -> dict[str, Any]:
@@ -292,8 +294,9 @@ class _Prompt(_Maker):
 class _Main(_Maker):
     """The flow: data, natives, calls, loops and branches over the values made so far."""
 
-    def __init__(self, rng: Random, functions: tuple[Function, ...]) -> None:
+    def __init__(self, rng: Random, functions: tuple[Function, ...], name: str) -> None:
         super().__init__(rng, "x")
+        self.name = name
         self.functions = functions
         self.sites = 0
         self.visible: list[list[Op]] = []  # ops of the regions around, outermost first
@@ -309,7 +312,7 @@ class _Main(_Maker):
         fields = tuple(Field(n, v.type) for n, v in zip(names, picked, strict=True))
         result = self.apply(ops, "record", picked, Record("", fields), names=names)
         block = Block(tuple(params), tuple(ops), (result,))
-        return Flow("main", tuple(Param(value) for value in params), block)
+        return Flow(self.name, tuple(Param(value) for value in params), block)
 
     def _steps(self, ops: list[Op], scope: list[Value], size: int, depth: int) -> list[Value]:
         """Add about `size` ops; the values in scope after them."""
@@ -345,7 +348,7 @@ class _Main(_Maker):
 
     def _site(self) -> str:
         self.sites += 1
-        return f"main.{self.sites - 1}"
+        return f"{self.name}.{self.sites - 1}"
 
     def _one(self, ops: list[Op], scope: list[Value], depth: int) -> list[Value]:
         kinds = ["data", "data", "native", "call", "call", "call"]

@@ -35,7 +35,7 @@ class Command(click.Command):
         diagnostics = getattr(failed, "diagnostics", None)
         if diagnostics is None:
             report(ctx, [write_report(failed)])
-            ctx.exit(1)
+            ctx.exit(2)
         report(ctx, diagnostics)
         ctx.exit(2 if type(failed).__name__ == "SettingsError" else 1)
 

@@ -36,6 +36,7 @@ flow ask(questions: list[str]) -> list[str]:
 flow judge(text: str, times: int = 2) -> int:
     return rate(answer(text))
 """
+ASK = PROGRAM.split("flow ask")[1].split("flow judge")[0]
 WRONG = 'pfunc f(a: str) -> str:\n    "{{b}}{{gen}}"\n'
 
 
@@ -269,6 +270,29 @@ def test_the_plan_says_what_a_run_reads(program: Path, tmp_path: Path) -> None:
     assert found["read"] < found["as_written"]
 
 
+def test_the_plan_says_what_the_rounds_of_a_map_share(tmp_path: Path) -> None:
+    path = tmp_path / "app.pfn"
+    path.write_text(PROGRAM[: PROGRAM.index("pfunc rate")] + "flow ask" + ASK)
+    (row,) = json.loads(command("plan", path, 'questions=["a"]', "--json").out)["rows"]
+    assert row["constant"] > row["shared"] > len("You answer in one short sentence")
+    (row,) = json.loads(command("plan", path, 'questions=["a"]', "--json", "-O0").out)["rows"]
+    assert row["shared"] == 0
+
+
+def test_what_is_known_only_at_first_stays_a_formula(tmp_path: Path) -> None:
+    """The list that a loop carries is known in its first round and generated in the others."""
+    path = tmp_path / "app.pfn"
+    path.write_text(
+        PROGRAM + "flow grow(times: int) -> list[str]:\n"
+        '    held = ["a"]\n'
+        "    for i in range(times):\n"
+        "        held = [answer(text) for text in held + held]\n"
+        "    return held\n"
+    )
+    found = json.loads(command("plan", f"{path}:grow", "times=3", "--json").out)
+    assert "held" in found["calls"]["formula"]
+
+
 @pytest.mark.parametrize(
     ("gate", "code"),
     [
@@ -312,6 +336,15 @@ def test_render_goes_on_after_a_generation(tmp_path: Path) -> None:
         '    "Because{{gen a, max_tokens=4, stop="."}}. So {{n}}:{{gen b}}"\n'
     )
     assert command("render", path, "n=7").out == "Because{{gen a}}. So 7:{{gen b}}\n"
+
+
+def test_render_shows_a_place_for_a_choice_too(tmp_path: Path) -> None:
+    path = tmp_path / "app.pfn"
+    path.write_text(
+        "pfunc f(n: int) -> (a: bool, b: str):\n"
+        '    "Is {{n}} odd? {{gen a}}, since {{n}}{{gen b, max_tokens=4}}"\n'
+    )
+    assert command("render", path, "n=7").out == "Is 7 odd? {{gen a}}, since 7{{gen b}}\n"
 
 
 def test_render_refuses_inputs_that_do_not_fit(program: Path) -> None:

@@ -19,14 +19,14 @@ pfunc digest(part: str) -> str:
     user "Summarise: {{part}}"
     assistant "{{gen max_tokens=60}}"
 
-pfunc merge(notes: list[str]) -> str:
+pfunc merge(notes: list[str], count: int) -> str:
     system "{{RULES}}"
-    user "Merge: {{notes | join("; ")}}"
+    user "Merge: {{notes | join("; ")}} Of {{count}}."
     assistant "{{gen max_tokens=90}}"
 
 flow main(parts: list[str], unused: int = 3) -> str:
     notes = [digest(part) for part in parts]
-    return merge(notes)
+    return merge(notes, len(parts))
 """
 
 
@@ -49,6 +49,7 @@ def drawn(program: Path, level: str) -> Picture:
 
 
 def test_calls_inputs_and_the_result_are_joined(program: Path) -> None:
+    """Once: that `merge` also reads `parts` is clear, as it waits for `digest`."""
     found = drawn(program, "O0")
     titles = {node.name: node.title for node in found.nodes}
     edges = {(titles[e.start], titles[e.end]) for e in found.edges}

@@ -15,7 +15,7 @@ from parrotc.runtime.tokenizer import Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEXT = """The quick brown fox jumps over the lazy dog. I'm sure we're fine; they've said it'll do.
-def f(x):\n    return x + 12345   # naïve café, 日本語\n \n\t tabs\n  and spaces\n\n\n"Quotes", 'too'.
+def f(x):\n    return x + 12345   # naïve café, 日本語\n \n\t tabs\n and spaces\n\n\n"Quotes" 'too'.
 """
 
 

@@ -16,8 +16,6 @@ from templates import FAMILIES, family, tokenizer
 
 from parrotc.ir.evaluate import Evaluation, evaluate
 from parrotc.ir.ops import (
-    Block,
-    Call,
     Fill,
     Free,
     Generate,
@@ -25,8 +23,6 @@ from parrotc.ir.ops import (
     Module,
     Op,
     Value,
-    blocks,
-    with_blocks,
 )
 from parrotc.ir.printer import print_module
 from parrotc.ir.types import CONTEXT, STR
@@ -61,9 +57,7 @@ class Trial:
     def __init__(self, seed: int) -> None:
         rng = Random(seed)
         self.seed = seed
-        self.module = random_module(rng)
-        if rng.randrange(3) == 0:
-            self.module = with_a_twin(self.module)
+        self.module = random_module(rng, others=rng.choice((0, 0, 1, 2)))
         self.args = random_args(rng, self.module.flows[0])
         self.target = Target({m.name: random_language(rng) for m in self.module.models})
         self.unlucky = rng.randrange(4) == 0  # some generations fail
@@ -92,20 +86,6 @@ class Trial:
             f"seed {self.seed}: {', '.join(names)} changed the meaning: {difference}\n"
             f"inputs {self.args}\n{print_module(self.module)}"
         )
-
-
-def with_a_twin(module: Module) -> Module:
-    """The module with its flow twice, under another name: what they share is a prefix of both."""
-    (main,) = module.flows
-
-    def again(block: Block) -> Block:
-        ops = (with_blocks(op, tuple(map(again, blocks(op)))) for op in block.ops)
-        return replace(block, ops=tuple(map(elsewhere, ops)))
-
-    def elsewhere(op: Op) -> Op:
-        return replace(op, site=f"twin.{op.site}") if isinstance(op, Call) else op
-
-    return replace(module, flows=(main, replace(main, name="twin", body=again(main.body))))
 
 
 def _fails(prompt: Sequence[int]) -> bool:
@@ -227,11 +207,11 @@ def _damaged(module: Module, rng: Random, damage: Damage) -> Module | None:
 @pytest.mark.parametrize(
     ("damage", "share"),
     [
-        (_drop_a_fill, 0.8),
-        (_swap_parts, 0.8),
-        (_swap_contexts, 0.7),
-        (_forget_a_draw, 0.6),  # a text of one or two tokens may be drawn again
-        (_break_a_segment, 0.2),  # most boundaries are where tokens end anyway
+        (_drop_a_fill, 0.7),
+        (_swap_parts, 0.7),
+        (_swap_contexts, 0.6),
+        (_forget_a_draw, 0.5),  # a text of one or two tokens may be drawn again
+        (_break_a_segment, 0.1),  # most boundaries are where tokens end anyway
     ],
 )
 def test_broken_passes_are_caught(damage: Damage, share: float) -> None:

@@ -117,3 +117,27 @@ def test_most_of_a_constant_becomes_ids(name: str) -> None:
     held = "".join(part.text for part in first.parts if isinstance(part, Text))
     assert fixed > len(tokenizer(name).encode(text)) - 5
     assert len(held) < 8
+
+
+class Halves:
+    """Two ids for each character, and a stable prefix that ends inside one."""
+
+    fingerprint, bos, specials = "halves", None, {"<s>": 0}
+
+    def encode(self, text: str) -> list[int]:
+        return [half for c in text for half in (2 * ord(c), 2 * ord(c) + 1)]
+
+    def decode(self, ids: list[int]) -> str:
+        whole = "".join(chr(n // 2) for n in ids[1::2])
+        return whole + "\ufffd" * (len(ids) % 2)
+
+    def stable_prefix(self, text: str) -> list[int]:
+        return self.encode(text)[:-1]
+
+
+def test_an_id_that_ends_inside_a_character_is_held_back() -> None:
+    module, args = module_of([("special", ""), ("text", "ab"), ("value", "c")], 0, 3)
+    target = Target({"m": ModelTarget(Halves(), None)})
+    done = run(module, target, ("tokenize",))
+    outcome = evaluate(done, "main", args, target=target, natives={})
+    assert list(outcome.sequences["main.0/0", ()].prompt) == [0, *Halves().encode("abc")]
