@@ -40,9 +40,8 @@ from parrotc.runtime.engines.registry import open_engine
 from parrotc.runtime.executor import Executor
 from parrotc.runtime.models import EMBEDDED
 from parrotc.runtime.natives import Natives
-from parrotc.runtime.template import Template
 from parrotc.runtime.trace import Trace
-from parrotc.targets import ModelOverrides
+from parrotc.targets import ModelOverrides, render_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RESULTS = Path(__file__).parent / "results"
@@ -144,7 +143,7 @@ async def run(workload: Workload, level: str, engine: Engine, cap: int) -> Measu
         {model.name: engine for model in plan.models},
         Natives([EXAMPLES], standard_function),
         renders={
-            m.name: renderer(Template(m.template), specials) for m in plan.models if m.template
+            m.name: renderer(render_of(m.template), specials) for m in plan.models if m.template
         },
         max_new_tokens=cap or None,
     )

@@ -2,7 +2,7 @@
 
 Every fill of every flow is entered, so a node knows which flows go through it, how many of their
 fills do, and where in each flow all of these can see it. Nodes of constants that several flows go
-through are *entries*: they become prefixes of the module.
+through, or that every run of one flow reads again, are *entries*: prefixes of the module.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from parrotc.ir.ops import Block, Fill, Flow, Module, Op, Open, Part, Value, blocks, operands, walk
 from parrotc.passes.regions import Position, Regions
 from parrotc.passes.trie import Node, insert, units_of
+
+WORTH_KEEPING = 16  # tokens that one flow begins with, from which on they stay between its runs
 
 
 @dataclass(slots=True)
@@ -112,7 +114,8 @@ def _name_entries(tree: Node, names: dict[Node, str]) -> None:
     waiting = list(reversed(tree.children.values()))
     while waiting:
         node = waiting.pop()
-        if len(node.flows) > 1 and all(isinstance(unit, int) for unit in node.units):
+        known = all(isinstance(unit, int) for unit in node.units)
+        if known and (len(node.flows) > 1 or _length(node) >= WORTH_KEEPING):
             order.append(node)
             waiting += reversed(node.children.values())
     entries = set(order)
@@ -126,6 +129,15 @@ def _name_entries(tree: Node, names: dict[Node, str]) -> None:
     for node in order:
         if node in kept:
             names[node] = f"p{len(names)}"
+
+
+def _length(node: Node) -> int:
+    """How many units there are from the root to the end of a node."""
+    total = 0
+    while node.parent is not None:
+        total += len(node.units)
+        node = node.parent
+    return total
 
 
 def _opens(node: Node, flow: str, entries: set[Node]) -> bool:

@@ -177,7 +177,7 @@ class Planner:
         ends = list(self._ends(value))
         if isinstance(first, End):
             return True
-        if isinstance(first, Fill) and value not in self._answers:
+        if isinstance(first, Fill):
             second = self._only(self._readers[first.result])
             if isinstance(second, End):
                 self.layout.trims[first.result] = sides

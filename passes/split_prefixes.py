@@ -8,7 +8,7 @@ All that is read after one context makes a radix tree over token ids and values 
 same unknown value in the same place is shared too. Fills are split where their prompts diverge,
 and a piece that several read is filled where all of them can see it; fills run on demand, so one
 that only an arm of an `if` reads costs nothing when the other is taken. Pieces of constants that
-several flows begin with become prefixes of the module, which flows open from.
+several flows, or all runs of one, begin with become prefixes of the module, which flows open from.
 
 A piece ends only after an id: text that is held back is tokenised with what follows, so two
 prompts that differ there share none of it. Text endpoints have no ids and are left alone.
@@ -68,7 +68,8 @@ def _prefixes(forest: Forest, target: Target, remarks: Remarks) -> tuple[Prefix,
         model = models[node.root]
         text = _text(tokens, model, target)
         found.append(Prefix(name, model, forest.entries.get(above), tokens, text))
-        message = f"{len(tokens)} tokens of `{model}` are filled once for {len(node.flows)} flows"
+        users = f"{len(node.flows)} flows" if len(node.flows) > 1 else "all runs"
+        message = f"{len(tokens)} tokens of `{model}` are filled once for {users}"
         remarks.append(Remark("split-prefixes", message))
     return tuple(found)
 

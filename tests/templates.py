@@ -13,9 +13,10 @@ from functools import cache
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from parrotc.passes.target import ModelTarget
+from parrotc.ir.ops import Model, Module
+from parrotc.passes.target import ModelTarget, Target
 from parrotc.runtime.template import Template
-from parrotc.runtime.tokenizer import Tokenizer
+from parrotc.runtime.tokenizer import ByteTokenizer, Tokenizer
 
 CHATML = """\
 {%- for message in messages -%}
@@ -174,3 +175,18 @@ def tokenizer(family: str) -> Tokenizer:
 def family(name: str) -> ModelTarget:
     template = Template(TEMPLATES[name], bos=_BOS.get(name, ""), eos=_EOS.get(name, ""))
     return ModelTarget(tokenizer(name), template, 100_000)
+
+
+def target_of(module: Module) -> Target:
+    """What a module of a case file is compiled for: `reference "llama3"` is that family,
+    `reference ""` bytes and ChatML, any other kind a chat API."""
+    return Target({model.name: _language(model) for model in module.models})
+
+
+def _language(model: Model) -> ModelTarget:
+    if model.kind != "reference":
+        return ModelTarget(None, None)
+    if model.target in FAMILIES:
+        return family(model.target)
+    tokenizer = ByteTokenizer()
+    return ModelTarget(tokenizer, Template(tokenizer.template).render)

@@ -389,6 +389,18 @@ async def test_a_bad_constraint_ends_that_generation_only(
     assert results[0][1] == results[2][1]
 
 
+async def test_what_does_not_fit_into_memory_is_refused(tiny: Driver) -> None:
+    tiny.engine._scheduler.tree._capacity = 50
+    context = await tiny.fill(PROMPT)
+    with pytest.raises(EngineError) as caught:
+        await tiny.fill(PROMPT)
+    assert caught.value.code == "capacity"
+    with pytest.raises(EngineError):
+        await tiny.run(context, max_tokens=30)
+    await tiny.engine.free([context])
+    assert await tiny.is_empty()
+
+
 async def test_bad_generations_are_refused(tiny: Driver) -> None:
     empty = await tiny.fill([])
     for parent, code in ((404, "unknown_context"), (empty, "internal")):

@@ -1,38 +1,20 @@
 """Passes on modules that people can read: `tests/cases/passes/*.txt`.
 
 A case has one module (`--- ir`) and what passes make of it: `--- after dce`, or `--- after
-tokenize, dce` for several in a row. `--- remarks` are those of the first. A model `reference
-"llama3"` stands for the family of that name in `templates.py`, `reference ""` for bytes and ChatML,
-any other kind for a chat API.
+tokenize, dce` for several in a row. `--- remarks` are those of the first. What a model stands for
+says `templates.target_of`.
 """
 
 import pytest
 from casefile import Case, compare, load
-from templates import FAMILIES, family
+from templates import target_of
 
 from parrotc.ir.diagnostic import CompileError
-from parrotc.ir.ops import Model, Module
 from parrotc.ir.parser import parse_module
 from parrotc.ir.printer import print_module
 from parrotc.ir.source import Source
 from parrotc.passes.remark import Remark
 from parrotc.passes.table import run
-from parrotc.passes.target import ModelTarget, Target
-from parrotc.runtime.template import Template
-from parrotc.runtime.tokenizer import ByteTokenizer
-
-
-def target_of(module: Module) -> Target:
-    return Target({model.name: _language(model) for model in module.models})
-
-
-def _language(model: Model) -> ModelTarget:
-    if model.kind != "reference":
-        return ModelTarget(None, None)
-    if model.target in FAMILIES:
-        return family(model.target)
-    tokenizer = ByteTokenizer()
-    return ModelTarget(tokenizer, Template(tokenizer.template).render)
 
 
 @pytest.mark.parametrize("case", load("passes"), ids=str)

@@ -8,7 +8,7 @@ from parrotc.ir.ops import Module, Render, walk
 from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source
 from parrotc.passes.remark import Remark
-from parrotc.passes.table import run
+from parrotc.passes.table import PIPELINES, run
 from parrotc.passes.target import ModelTarget, Renderer, Target
 from parrotc.passes.template import Templates
 from parrotc.runtime.template import Template
@@ -223,3 +223,15 @@ def test_a_template_waits_only_where_it_must(name: str, style: str, late: bool) 
     done = run(program(BODIES[name]), target, ("apply-template",), remarks=remarks)
     assert any(isinstance(op, Render) for op in walk(done.flows[0].body)) is late
     assert [remark.code for remark in remarks] == ["W0502"] * late
+
+
+def test_a_template_that_begins_with_text_gets_no_bos() -> None:
+    """The tokenizer has one; but what comes before messages is for the template to say."""
+    target = Target({"m": ModelTarget(tokenizer("llama3"), PLAIN, 100_000)})
+    module = program(BODIES["plain"])
+    done = run(module, target, PIPELINES["O1"])
+    before = evaluate(module, "main", ARGS[0], target=target, natives={})
+    after = evaluate(done, "main", ARGS[0], target=target, natives={})
+    assert after.sequences == before.sequences
+    bos = tokenizer("llama3").bos
+    assert all(bos not in one.prompt for one in after.sequences.values())

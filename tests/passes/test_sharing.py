@@ -8,6 +8,7 @@ from parrotc.ir.ops import Flow, Module, Open, walk
 from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source
 from parrotc.ir.types import quote
+from parrotc.passes.forest import WORTH_KEEPING
 from parrotc.passes.table import PIPELINES, run
 from parrotc.passes.target import ModelTarget, Target
 from parrotc.runtime.tokenizer import ByteTokenizer
@@ -77,13 +78,14 @@ def test_flows_share_prefixes_of_the_module() -> None:
         flows = [flow_of(name, own) for name, own in zip(names, texts, strict=True)]
         done = run(module_of(*flows), TARGET, PIPELINES["O1"])
         by_flow = [{tuple(text.encode()) for text in own} for own in texts]
-        shared = {
+        known = {
             prefix
             for own in by_flow
             for prefix in _prefixes(own)
             if sum(prefix in _prefixes(other) for other in by_flow) > 1
+            or any(ids[: len(prefix)] == prefix and len(ids) >= WORTH_KEEPING for ids in own)
         }
-        assert sum(len(prefix.ids) for prefix in done.prefixes) <= len(shared)
+        assert sum(len(prefix.ids) for prefix in done.prefixes) <= len(known)
         for flow, own in zip(done.flows, by_flow, strict=True):
             outcome = evaluate(done, flow.name, {"q": ""}, target=TARGET, natives={})
             assert {one.prompt for one in outcome.sequences.values()} == own
@@ -102,6 +104,18 @@ def _opened(flow: Flow) -> set[str | None]:
 def test_a_common_start_is_a_prefix_of_the_module() -> None:
     flows = [flow_of(name, [f"You read with care. {name}"]) for name in ("one", "two")]
     done = run(module_of(*flows), TARGET, PIPELINES["O1"])
-    (prefix,) = done.prefixes
-    assert prefix.text == "You read with care. "
-    assert [_opened(flow) for flow in done.flows] == [{"p0"}, {"p0"}]
+    texts = {prefix.name: (prefix.parent, prefix.text) for prefix in done.prefixes}
+    assert texts == {
+        "p0": (None, "You read with care. "),
+        "p1": ("p0", "one"),
+        "p2": ("p0", "two"),
+    }
+    assert [_opened(flow) for flow in done.flows] == [{"p1"}, {"p2"}]
+
+
+def test_what_every_run_begins_with_is_filled_once() -> None:
+    """A long constant start is a prefix of the module even for one flow; a short one is not."""
+    text = "x" * WORTH_KEEPING
+    for start, kept in ((text, ["p0"]), (text[1:], [])):
+        done = run(module_of(flow_of("main", [start])), TARGET, PIPELINES["O1"])
+        assert [prefix.name for prefix in done.prefixes] == kept

@@ -135,9 +135,11 @@ class Halves:
         return self.encode(text)[:-1]
 
 
-def test_an_id_that_ends_inside_a_character_is_held_back() -> None:
-    module, args = module_of([("special", ""), ("text", "ab"), ("value", "c")], 0, 3)
+@pytest.mark.parametrize("text", ["ab", "a\ufffd"])
+def test_an_id_that_ends_inside_a_character_is_held_back(text: str) -> None:
+    module, args = module_of([("special", ""), ("text", text), ("value", "c")], 0, 3)
     target = Target({"m": ModelTarget(Halves(), None)})
     done = run(module, target, ("tokenize",))
     outcome = evaluate(done, "main", args, target=target, natives={})
-    assert list(outcome.sequences["main.0/0", ()].prompt) == [0, *Halves().encode("abc")]
+    expected = [0, *Halves().encode(text + "c")]
+    assert list(outcome.sequences["main.0/0", ()].prompt) == expected

@@ -54,7 +54,14 @@ def open_embedded(
     tokenizer = load_tokenizer(files)
     with torch.inference_mode():
         model = Llama(shape, load_weights(files, shape), precision)
-    return EmbeddedEngine(model, tokenizer, name=files.name, precision=precision, threads=threads)
+    return EmbeddedEngine(
+        model,
+        tokenizer,
+        name=files.name,
+        precision=precision,
+        threads=threads,
+        limits=Limits(tokens=_memory() // 2 // model.bytes_per_token),
+    )
 
 
 class EmbeddedEngine:
@@ -201,6 +208,14 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _memory() -> int:
+    """The bytes of memory that this machine has, or a guess."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return 8 << 30
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Answer, item: Any) -> None:

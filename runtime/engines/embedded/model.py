@@ -80,6 +80,12 @@ class Llama:
         powers = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
         self._frequencies = shape.theta**-powers
 
+    @property
+    def bytes_per_token(self) -> int:
+        """Of the keys and values that a context keeps."""
+        shape = self.shape
+        return 2 * shape.layers * shape.kv_heads * shape.head_dim * self.dtype.itemsize
+
     def forward(self, step: Step) -> Tensor:
         """The last hidden state of every token, `[tokens, hidden]`."""
         shape = self.shape
