@@ -17,7 +17,8 @@ TYPE = ListOf(STR, 2)
 
 
 def test_it_has_a_text_form_and_a_data_form() -> None:
-    text = "module @m {\n  flow @f(%x: list<str>(max_len=2)) -> list<str>(max_len=2) {\n    return %x\n  }\n}\n"
+    type_ = "list<str>(max_len=2)"
+    text = f"module @m {{\n  flow @f(%x: {type_}) -> {type_} {{\n    return %x\n  }}\n}}\n"
     assert print_module(parse_module(Source("m.pir", text))) == text
     assert from_json(to_json(TYPE)) == TYPE != ListOf(STR)
 
