@@ -39,6 +39,8 @@ from parrotc.ir.types import Json
 
 Count = Callable[[str], int]  # tokens of a text
 
+NONE = Most()
+
 
 def by_characters(text: str) -> int:
     """Tokens of an English text, for endpoints that tell no tokenizer: four characters each."""
@@ -259,11 +261,14 @@ class Analysis:
 
     # depth and width
 
-    def _block_depth(self, block: Block, depths: dict[Value, Most]) -> Most:
-        """The depth of the deepest op of a block; `depths` gets that of each value."""
-        deepest = Most()
+    def _block_depth(self, block: Block, depths: dict[Value, Most], start: Most = NONE) -> Most:
+        """The depth of the deepest op of a block; `depths` gets that of each value.
+
+        Nothing in a region starts before its op does: an `if` waits for its condition.
+        """
+        deepest = start
         for op in block.ops:
-            before = most_of([depths.get(value, Most()) for value in operands(op)])
+            before = most_of([start, *(depths.get(value, NONE) for value in operands(op))])
             after = before
             if isinstance(op, Generate | Call):
                 after = before + 1
@@ -277,11 +282,11 @@ class Analysis:
     def _region_depth(self, op: Op, block: Block, depths: dict[Value, Most], before: Most) -> Most:
         """How deep the results of a region are; iterations of a fold follow one another."""
         depths.update(dict.fromkeys(block.params, before))
-        deepest = self._block_depth(block, depths)
+        deepest = self._block_depth(block, depths, before)
         if isinstance(op, Fold):
             once = self._block_depth(block, {})
-            return (before.plus(once * self.items(op))) | deepest
-        return before | deepest
+            return before.plus(once * self.items(op)) | deepest
+        return deepest
 
     def _block_width(self, block: Block) -> Most:
         """Ops of one level (longest chain of ops before them) may run together."""
