@@ -29,14 +29,14 @@ class Regions:
             for inner in blocks(op):
                 self._visit(inner, Position(number, at), depth + 1)
 
-    def common(self, a: Position, b: Position) -> Position:
-        """The last position before both that both can see."""
-        while a.region != b.region:
-            if self._depths[a.region] >= self._depths[b.region]:
-                a = self._out(a)
+    def common(self, first: Position, second: Position) -> Position:
+        """The last position before both that both can see; `first` comes first in the program."""
+        while first.region != second.region:
+            if self._depths[first.region] >= self._depths[second.region]:
+                first = self._out(first)
             else:
-                b = self._out(b)
-        return a if a.at <= b.at else b
+                second = self._out(second)
+        return first
 
     def _out(self, position: Position) -> Position:
         holder = self._holders[position.region]

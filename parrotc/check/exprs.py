@@ -324,6 +324,8 @@ def _conversion(node: tree.Expr, given: Type, wanted: Type) -> str:
             return f'`{text} != ""`'
         case Int(), Bool():
             return f"`{text} != 0`"
+        case Optional(), _ if assignable(inner, wanted) and text == "…":
+            return "handle `None` first: give it a name, and test that"
         case Optional(), _ if assignable(inner, wanted):
             return f"handle `None` first: `{text} if {text} != None else …`"
         case Scored(item=item), _ if assignable(item, wanted):

@@ -19,8 +19,15 @@ def narrow(condition: tree.Expr, holds: bool, scope: Scope) -> Scope:
 
 def learn(condition: tree.Expr, holds: bool, scope: Scope) -> None:
     """As `narrow`, for the rest of `scope` itself."""
-    for name, type_ in _known(condition, holds, scope):
-        scope.learn(name, type_)
+    match condition:
+        case tree.Unary(op="not"):
+            learn(condition.value, not holds, scope)
+        case tree.Binary(op="and" | "or") if holds == (condition.op == "and"):
+            # both sides hold, or both fail; otherwise nothing is known of either
+            learn(condition.left, holds, scope)
+            learn(condition.right, holds, scope)
+        case tree.Binary(op="==" | "!="):
+            _compared(condition, holds == (condition.op == "=="), scope)
 
 
 def path(node: tree.Expr) -> str:
@@ -47,25 +54,11 @@ def type_of(node: tree.Expr, scope: Scope) -> Type | None:
     return None
 
 
-def _known(condition: tree.Expr, holds: bool, scope: Scope) -> list[tuple[str, Type]]:
-    match condition:
-        case tree.Unary(op="not"):
-            return _known(condition.value, not holds, scope)
-        case tree.Binary(op="and" | "or") if holds == (condition.op == "and"):
-            # both sides hold, or both fail; otherwise nothing is known of either
-            left = _known(condition.left, holds, scope)
-            return left + _known(condition.right, holds, scope)
-        case tree.Binary(op="==" | "!="):
-            return _compared(condition, holds == (condition.op == "=="), scope)
-    return []
-
-
-def _compared(node: tree.Binary, equal: bool, scope: Scope) -> list[tuple[str, Type]]:
+def _compared(node: tree.Binary, equal: bool, scope: Scope) -> None:
     for value, other in ((node.left, node.right), (node.right, node.left)):
         type_ = type_of(value, scope) if _is_none(other) else None
         if isinstance(type_, Optional):
-            return [(path(value), NONE if equal else without_none(type_))]
-    return []
+            scope.learn(path(value), NONE if equal else without_none(type_))
 
 
 def _is_none(node: tree.Expr) -> bool:

@@ -67,10 +67,14 @@ FORMS = {
     "number": [
         "({number} + {number})", "({number} - {number})", "({number} * {number})", "-{number}",
         "({number} / {number})", "({number} % {number})", "len({text})", "len({numbers})",
-        "sum({numbers})", "round({number})", "round({number}, 1)", "sum([{number}, 0.5])", "max({number}, {number})", "min({numbers})",
+        "sum({numbers})", "round({number})", "round({number}, 1)", "sum([{number}, 0.5])",
+        "max({number}, {number})", "min({numbers})",
         "int({number})", "float({text})", "{numbers}[0]", "{numbers}[-1]", "{point}.y",
     ],
-    "loop": ["(i * {number})", "max(i, {number})", "({number} if i > 1 else i)", "(sum([i for i in {numbers}]) + i)"],
+    "loop": [
+        "(i * {number})", "max(i, {number})", "({number} if i > 1 else i)",
+        "(sum([i for i in {numbers}]) + i)",
+    ],
     "text": [
         "({text} + {text})", "{text} * 2", "str({number})", "{text}.upper()", "{text}.strip()",
         '{text}.replace("a", "b")', "{text}[1:]", "{text}[:N]", "{texts}[0]", "{text}[{number}]",
@@ -89,7 +93,7 @@ FORMS = {
     ],
     "texts": [
         "[{text}]", "({texts} + {texts})", "{text}.splitlines()", "sorted({texts})",
-        "[str({loop}) for i in {numbers}]", "[t.doc for t in {topics} if t != None]",
+        "[str({loop}) for i in {numbers}]",
     ],
     "rows": ["[{numbers}]", "[{numbers}, []]", "({rows} + {rows})"],
     "point": ["{x: {number}, y: {number}}", "{x: N, y: {number}}"],

@@ -225,13 +225,15 @@ def test_a_template_waits_only_where_it_must(name: str, style: str, late: bool) 
     assert [remark.code for remark in remarks] == ["W0502"] * late
 
 
-def test_a_template_that_begins_with_text_gets_no_bos() -> None:
+def test_a_template_that_begins_with_a_content_gets_no_bos() -> None:
     """The tokenizer has one; but what comes before messages is for the template to say."""
-    target = Target({"m": ModelTarget(tokenizer("llama3"), PLAIN, 100_000)})
-    module = program(BODIES["plain"])
+    bare = template("{{ m.content + ';' }}")
+    target = Target({"m": ModelTarget(tokenizer("llama3"), bare, 100_000)})
+    module = program(user("u", "%o", "%q") + answer(0, "%u.e") + answer(1, "%c0e"))
     done = run(module, target, PIPELINES["O1"])
     before = evaluate(module, "main", ARGS[0], target=target, natives={})
     after = evaluate(done, "main", ARGS[0], target=target, natives={})
     assert after.sequences == before.sequences
     bos = tokenizer("llama3").bos
+    assert len(after.sequences) == 2
     assert all(bos not in one.prompt for one in after.sequences.values())
