@@ -7,6 +7,7 @@ everywhere, so that one cause gives one error.
 """
 
 import re
+from dataclasses import replace
 
 from parrotc.ir.types import (
     FLOAT,
@@ -147,7 +148,21 @@ def join(a: Type, b: Type) -> Type | None:
             return _join_lists(a, b)
         case Record(), Record() if assignable(a, b) or assignable(b, a):
             return b if assignable(a, b) else a
+        case Record(name=""), Record(name=""):
+            return _join_fields(a, b)
     return None
+
+
+def _join_fields(a: Record, b: Record) -> Type | None:
+    """Records without a name that have the same fields: each holds what either holds."""
+    fields = []
+    for field in a.fields:
+        other = b.field(field.name)
+        type_ = join(field.type, other.type) if other else None
+        if type_ is None or len(a.fields) != len(b.fields):
+            return None
+        fields.append(replace(field, type=type_))
+    return Record("", tuple(fields))
 
 
 def _join_lists(a: ListOf, b: ListOf) -> Type | None:

@@ -12,7 +12,7 @@ from parrotc.check.matching import Matching
 from parrotc.check.narrowing import learn, narrow
 from parrotc.check.program import LocalSymbol
 from parrotc.check.rules import BROKEN, a, join
-from parrotc.check.scope import Scope
+from parrotc.check.scope import Scope, Unusable
 from parrotc.check.typeexprs import TypeReader
 from parrotc.ir.diagnostic import Label
 from parrotc.ir.source import Span
@@ -176,16 +176,28 @@ class Statements:
         joined: Type | None = type_
         for scope in ends:
             symbol = scope.lookup(name)
-            if isinstance(symbol, LocalSymbol) and joined is not None:
-                joined = join(joined, symbol.type)
+            if joined is not None:
+                joined = join(joined, symbol.type) if isinstance(symbol, LocalSymbol) else None
         return joined
 
     def _clash(self, node: tree.ForStmt, name: str, before: Type, ends: Sequence[Scope]) -> None:
-        symbol = ends[0].lookup(name)
-        after = symbol.type if isinstance(symbol, LocalSymbol) else BROKEN
-        span = symbol.span if isinstance(symbol, LocalSymbol) and symbol.span else node.span
-        message = f"`{name}` is {a(before)} before the loop and {a(after)} after one iteration"
-        self.report.add("E0318", message, span, help="use another name for the new value")
+        """Report a carried name whose values have no type in common."""
+        for symbol in [scope.lookup(name) for scope in ends]:
+            if isinstance(symbol, Unusable):
+                message, label = f"`{name}` {symbol.why}", "each iteration needs it"
+                self.report.add(
+                    "E0332", message, node.items.span, label, labels=symbol.labels, help=symbol.help
+                )
+                return
+            assert isinstance(symbol, LocalSymbol)
+            joined = join(before, symbol.type)
+            if joined is None:
+                first, then = a(before), a(symbol.type)
+                message = f"`{name}` is {first} before the loop and {then} after one iteration"
+                help_ = "use another name for the new value"
+                self.report.add("E0318", message, symbol.span or node.span, help=help_)
+                return
+            before = joined
 
 
 def _assigned(body: Sequence[tree.Stmt]) -> Iterator[str]:
