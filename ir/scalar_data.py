@@ -193,6 +193,13 @@ def get(value: Json, *, field: str) -> Json:
     return value[field]
 
 
+def present(value: Json) -> Json:
+    """The value of an optional that a condition has shown to have one."""
+    if value is None:
+        raise ScalarError("the value is None")
+    return value
+
+
 def index(value: Json, place: Json) -> Json:
     """The item of a list or the character of a text; a negative place counts from the end."""
     if not isinstance(value, list | str):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from parrotc.check import program as checked
 from parrotc.ir.ops import Attempt, Call, Map, Native, Value
 from parrotc.ir.source import Span
-from parrotc.ir.types import BOOL, INT, STR, Enum, ListOf, Optional, Record, Type
+from parrotc.ir.types import BOOL, INT, NONE, STR, Enum, ListOf, Nothing, Optional, Record, Type
 from parrotc.lower.region import Region
 from parrotc.syntax import tree
 
@@ -95,8 +95,17 @@ class Exprs:
 
     def _name(self, node: tree.Name, region: Region, hint: str) -> Value:
         if node.id in region.env:
-            return region.env[node.id]
+            return self._known(region.env[node.id], node, region, hint)
         return self._meaning(self.program.names[node], node, region, hint)
+
+    def _known(self, value: Value, node: tree.Name, region: Region, hint: str) -> Value:
+        """The value as what a condition has shown it to be: `None`, or not `None`."""
+        type_ = self.type_of(node)
+        if not isinstance(value.type, Optional | Nothing) or isinstance(type_, Optional):
+            return value
+        if type_ == NONE:
+            return region.const(None, NONE, node.span, hint)
+        return region.apply("present", [value], type_, node.span, hint)
 
     def _meaning(self, symbol: checked.Symbol, node: tree.Expr, region: Region, hint: str) -> Value:
         match symbol:
@@ -149,9 +158,17 @@ class Exprs:
         if isinstance(symbol, checked.ExternSymbol):
             args = self._arguments(symbol.params, node.args, region, node.span, first=value)
             return self._native(symbol, args, symbol.result, region, node.span, "v")
-        args = [value, *(self.lower(arg.value, region) for arg in node.args)]
-        attrs = (("model", ""),) if node.name == "truncate" else ()
+        given = [arg for arg in node.args if arg.name != "model"]
+        args = [value, *(self.lower(arg.value, region) for arg in given)]
+        attrs = (("model", self._tokens_of(node)),) if node.name == "truncate" else ()
         return region.apply(node.name, args, STR, node.span, attrs=attrs)
+
+    def _tokens_of(self, node: tree.Filter) -> str:
+        """The model whose tokens `truncate` counts; empty for that of the consuming call."""
+        for arg in node.args:
+            if arg.name == "model":
+                return self.program.names[arg.value].name
+        return ""
 
     def _slice(self, node: tree.Slice, region: Region, hint: str) -> Value:
         args = [self.lower(node.value, region)]

@@ -8,6 +8,7 @@ a name bound in both arms (or before, and in one) is what the taken arm made of 
 from collections.abc import Sequence
 
 from parrotc.check import program as checked
+from parrotc.check import rules
 from parrotc.ir.ops import Flow, Fold, Param, Value
 from parrotc.ir.types import BOOL, Context, ListOf, Record, Type
 from parrotc.lower.exprs import Exprs, Sites
@@ -141,7 +142,7 @@ class _Statements:
         if not cases:
             return
         case, rest = cases[0], cases[1:]
-        if not case.patterns:
+        if not case.patterns or not rest:  # the last case takes what is left
             self.run(case.body, region)
             return
         test = self._matches(subject, case, region)
@@ -227,12 +228,16 @@ class _Statements:
 
 
 def merge(test: Value, then: Region, orelse: Region, region: Region, node: tree.Node) -> None:
-    """An `If` that yields every name which an arm has changed and both arms know."""
+    """An `If` that yields every name which an arm has changed and both arms know.
+
+    A name that the arms bind to values of unrelated types is not used after them.
+    """
     changed = [
         name
         for name in then.env
         if name in orelse.env
         and (then.env[name] != region.env.get(name) or orelse.env[name] != region.env.get(name))
+        and rules.join(then.env[name].type, orelse.env[name].type) is not None
     ]
     if not (changed or then.ops or orelse.ops):
         return

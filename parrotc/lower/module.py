@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from parrotc.check import program as checked
 from parrotc.ir.ops import (
+    Apply,
+    Block,
     Call,
     Flow,
     Function,
@@ -40,14 +42,22 @@ def lower(program: checked.Program) -> Module:
     functions = [lower_function(program, symbol) for symbol in wanted.values()]
     blocks = [f.body for f in functions] + [f.body for f in flows]
     used = {op.native for block in blocks for op in walk(block) if isinstance(op, Native)}
+    asked = {call.model for call in calls} | {name for b in blocks for name in _counting(b)}
     return Module(
         name=_module_name(program.root),
         types=_types(functions, flows, [_native(symbols[name]) for name in sorted(used)]),
-        models=_models(program, {call.model for call in calls}),
+        models=_models(program, asked),
         natives=tuple(_native(symbols[name]) for name in sorted(used)),
         functions=tuple(functions),
         flows=tuple(flows),
     )
+
+
+def _counting(block: Block) -> Iterator[str]:
+    """The models that a `truncate` names, because their tokens are what counts."""
+    for op in walk(block):
+        if isinstance(op, Apply) and op.function == "truncate":
+            yield from (model for name, model in op.attrs if name == "model" and model)
 
 
 def _module_name(root: tree.Tree) -> str:

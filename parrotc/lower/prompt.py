@@ -30,7 +30,7 @@ from parrotc.lower.flow import merge
 from parrotc.lower.region import Names, Region
 from parrotc.syntax import tree
 
-_CONTEXT, _SEPARATOR = " c", " sep"  # names no author can write
+_CONTEXT, _SEPARATOR, _ANSWER = " c", " sep", " answer"  # names no author can write
 _UNKNOWN = Value("?", STR)  # a separator that is known only when running
 
 
@@ -42,10 +42,10 @@ def lower_function(program: checked.Program, symbol: checked.PfuncSymbol) -> Fun
     prompt = _Prompt(program)
     state = _State(region, context, "")
     prompt.pieces(symbol.decl.body, state)
-    if not prompt.outputs:
+    if symbol.decl in program.implicit_gens:
         prompt.answer(symbol, state)
     state.flush(symbol.decl.span)
-    yields = [prompt.outputs[name] for name, _ in symbol.outputs]
+    yields = [region.env[name or _ANSWER] for name, _ in symbol.outputs]
     names = tuple(name for name, _ in symbol.outputs)
     return Function(symbol.name, names, region.block([context, *params], yields), symbol.span)
 
@@ -100,7 +100,6 @@ class _Prompt:
         self._program = program
         self._exprs = Exprs(program)
         self._gens = 0
-        self.outputs: dict[str, Value] = {}
 
     def pieces(self, body: Sequence[tree.Piece], state: _State) -> None:
         for piece in body:
@@ -142,10 +141,7 @@ class _Prompt:
         )
         self._gens += 1
         state.step(op)
-        if info.name:
-            state.region.env[info.name] = value
-        if info.output is not None:
-            self.outputs[info.output] = value
+        state.region.env[info.name or _ANSWER] = value
 
     def _message(self, piece: tree.MessagePiece, state: _State) -> None:
         results = (state.next(),)
@@ -180,14 +176,10 @@ class _Prompt:
             arm.region.env[_CONTEXT] = arm.context
             if not same:
                 arm.region.env[_SEPARATOR] = _held(arm.separator, arm.region, piece.span)
-        outputs = dict(self.outputs)
         merge(test, arms[0].region, arms[1].region, state.region, piece)
         env = state.region.env
         state.context = env.pop(_CONTEXT, state.context)
         state.separator = arms[0].separator if same else env.pop(_SEPARATOR)
-        for output, value in outputs.items():  # generated in both arms under one name
-            if value not in state.region.env.values() and output in env:
-                self.outputs[output] = env[output]
 
     def _for(self, piece: tree.ForPiece, state: _State) -> None:
         state.flush(piece.span)

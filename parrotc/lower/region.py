@@ -8,20 +8,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from parrotc.check import rules
 from parrotc.ir.ops import Apply, Attrs, Block, Const, If, Op, Value
 from parrotc.ir.source import Span
 from parrotc.ir.types import (
     BOOL,
-    NONE,
     STR,
     Choice,
     Enum,
-    Float,
-    Int,
     Json,
-    ListOf,
-    Nothing,
-    Optional,
     Str,
     Type,
 )
@@ -109,36 +104,6 @@ class Region:
 
 def join(a: Type, b: Type) -> Type:
     """The narrowest type that holds values of both; the checker has made sure that there is one."""
-    if a == b:
-        return a
-    match a, b:
-        case Nothing(), (Optional() | Nothing()):
-            return b
-        case (Optional(), Nothing()):
-            return a
-        case Nothing(), _:
-            return Optional(b)
-        case _, Nothing():
-            return Optional(a)
-        case Optional(), Optional():
-            return Optional(join(a.item, b.item))
-        case Optional(), _:
-            return Optional(join(a.item, b))
-        case _, Optional():
-            return Optional(join(a, b.item))
-        case ListOf(), ListOf():
-            return ListOf(_join_items(a.item, b.item))
-        case Int(), Int():
-            return Int()
-        case ((Int() | Float()), (Int() | Float())):
-            return Float()
-        case ((Str() | Choice() | Enum()), (Str() | Choice() | Enum())):
-            return STR
-    return a
-
-
-def _join_items(a: Type, b: Type) -> Type:
-    """As `join`, but the items of an empty list literal (`none`) give way to the other's."""
-    if a == NONE:
-        return b
-    return a if b == NONE else join(a, b)
+    joined = rules.join(a, b)
+    assert joined is not None, f"`{a}` and `{b}` have no type in common"
+    return joined

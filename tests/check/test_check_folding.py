@@ -93,7 +93,7 @@ FORMS = {
     ],
     "texts": [
         "[{text}]", "({texts} + {texts})", "{text}.splitlines()", "sorted({texts})",
-        "[str({loop}) for i in {numbers}]",
+        "[str({loop}) for i in {numbers}]", "[t.doc for t in {topics} if t != None]",
     ],
     "rows": ["[{numbers}]", "[{numbers}, []]", "({rows} + {rows})"],
     "point": ["{x: {number}, y: {number}}", "{x: N, y: {number}}"],
