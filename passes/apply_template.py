@@ -114,18 +114,8 @@ class _Applying:
     def _open(self, op: Open, out: list[Op]) -> None:
         """BOS before a raw completion; and none before messages, as the template says it all."""
         parts = self._special_parts(self._layout.texts.get(op.result, ""), op.result)
-        tokenizer = self._tokenizer(op.result)
-        if (
-            tokenizer
-            and tokenizer.bos is not None
-            and not op.prefix
-            and op.result not in self._begun
-        ):
-            if op.result in self._layout.spoken:
-                parts = (Ids((), ""), *parts)
-            else:
-                shown = next((s for s, i in tokenizer.specials.items() if i == tokenizer.bos), "")
-                parts = (Ids((tokenizer.bos,), shown),)
+        if op.prefix is None and op.result not in self._begun:
+            parts = (*self._bos(op), *parts)
         if not parts:
             out.append(op)
             return

@@ -107,6 +107,17 @@ def test_rounds_of_a_map_are_a_group_and_rounds_of_a_fold_are_not() -> None:
     assert noted(flow(folded), "criteria", "propagate-criteria") == {"a": LATENCY}
 
 
+def test_a_fold_is_awaited_round_by_round_whatever_runs_beside_it() -> None:
+    inner = call("a", "x", "k")
+    body = (
+        f"%y = fold (%x: str, %i: int, %k: str) in %xs from %q : str {{ {inner} yield %a }}\n"
+        + call("b", "q")
+        + '%r = apply format[texts = ["", "", ""]](%y, %b) : str\n return %r'
+    )
+    assert noted(flow(body), "criteria", "propagate-criteria") == {"a": LATENCY, "b": LATENCY}
+    assert noted(flow(body), "group", "group") == {"a": 0, "b": 1}
+
+
 def test_a_deadline_is_shared_out_along_the_longest_path() -> None:
     due = noted(flow(CHAIN, "deadline = 30"), "due", "propagate-criteria")
     assert due["c"] == 30.0
