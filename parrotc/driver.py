@@ -7,6 +7,7 @@ Mistakes in a program are raised as one `CompileError` with every diagnostic; wa
 `Compilation`. Anything else that is raised is a bug of ours.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -136,7 +137,9 @@ def compile_module(
     target = targets(module, models.folder)
     names = tuple(passes or PIPELINES[level])
     remarks: list[Remark] = []
-    optimised = run(module, target, names, after=observer, remarks=remarks)
+    optimised = run(
+        module, target, names, after=observer, remarks=remarks, crash_folder=_crash_folder
+    )
     plan = make_plan(
         module,
         optimised,
@@ -150,6 +153,10 @@ def compile_module(
         remarks=[str(remark) for remark in remarks],
     )
     return Compilation(None, (), module, optimised, tuple(remarks), target, plan)
+
+
+def _crash_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="parrotc-crash-"))
 
 
 def _with_spans(module: Module, spans: Iterator[Span | None]) -> Module:

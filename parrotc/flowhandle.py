@@ -9,7 +9,7 @@ from parrotc.background import Background
 from parrotc.ir.types import Json, Str, Type
 from parrotc.runtime.plan import Flow, Plan
 from parrotc.runtime.results import PythonTypes
-from parrotc.runtime.trace import Trace, Watcher
+from parrotc.runtime.trace import Trace
 from parrotc.runtime.variables import TextSink
 
 Run = Callable[..., Coroutine[Any, Any, Json]]  # of a flow's name and inputs, on the background
@@ -108,11 +108,10 @@ class FlowHandle:
         seed: int | None = None,
         timeout: float | None = None,
         keep: bool = False,
-        watcher: Watcher | None = None,
-        sink: TextSink | None = None,
+        trace: Trace | None = None,
     ) -> Json:
         """The result as plain data, for tools. `keep`: see `Executor.run`."""
-        work = self._run(inputs, seed, timeout, keep=keep, watcher=watcher, sink=sink)
+        work = self._run(inputs, seed, timeout, keep=keep, trace=trace)
         return self._background.result(work)
 
     def _bound(self, args: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +140,7 @@ class FlowHandle:
         timeout: float | None,
         *,
         keep: bool = False,
-        watcher: Watcher | None = None,
+        trace: Trace | None = None,
         sink: TextSink | None = None,
     ) -> Coroutine[Any, Any, Json]:
         return self._runner(
@@ -150,6 +149,6 @@ class FlowHandle:
             seed=seed,
             timeout=timeout,
             keep=keep,
-            trace=Trace(watcher),
+            trace=trace or Trace(),
             sink=sink,
         )

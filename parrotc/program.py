@@ -105,12 +105,9 @@ class LoadedProgram:
     ) -> Json:
         executor = await self._executor()
         seed = self._settings.seed if seed is None else seed
-        run = executor.run(flow, inputs, seed=seed, keep=keep, trace=trace, sink=sink)
-        try:
-            async with asyncio.timeout(timeout):
-                return await run
-        except TimeoutError:
-            raise TimeoutError(f"`{flow}` has no result after {timeout:g} s") from None
+        return await executor.run(
+            flow, inputs, seed=seed, timeout=timeout, keep=keep, trace=trace, sink=sink
+        )
 
     async def _executor(self) -> Executor:
         """The executor, opened by the first call; others wait for it."""

@@ -92,7 +92,7 @@ class _Run:
     after: Observer | None
     remarks: Remarks
     times: list[tuple[str, float]] | None
-    crash_folder: Path | None
+    crash_folder: Callable[[], Path] | None
 
     def step(self, name: str, module: Module) -> Module:
         start = time.process_time()
@@ -105,7 +105,7 @@ class _Run:
         except Exception as error:
             error.add_note(f"in pass `{name}` of {', '.join(self.names)}")
             if self.crash_folder is not None:
-                error.add_note(f"replay: {write_reproducer(module, name, self.crash_folder)}")
+                error.add_note(f"replay: {write_reproducer(module, name, self.crash_folder())}")
             raise
         if self.times is not None:
             self.times.append((name, time.process_time() - start))
@@ -123,14 +123,14 @@ def run(
     after: Observer | None = None,
     remarks: Remarks | None = None,
     times: list[tuple[str, float]] | None = None,
-    crash_folder: Path | None = None,
+    crash_folder: Callable[[], Path] | None = None,
 ) -> Module:
     """Run the named passes in order, verify after each, and tell `after` what each one gave.
 
     `remarks` gets what the passes remark, `times` the seconds of each. If a pass raises or gives a
-    broken module, the module before it is written to `crash_folder`, with the command that replays
-    it on the first line. Raises `KeyError` for an unknown name, `InvalidIR`, naming the pass, for
-    a broken module, and `CompileError` for a mistake that only a pass can see.
+    broken module, the module before it is written to the folder that `crash_folder` gives, with the
+    command that replays it on the first line. Raises `KeyError` for an unknown name, `InvalidIR`,
+    naming the pass, for a broken module, and `CompileError` for a mistake that only a pass can see.
     """
     for name in names:
         PASSES[name]  # an unknown name is told before anything runs

@@ -13,10 +13,13 @@ nothing in any engine.
 """
 
 import asyncio
+from array import array
 from collections.abc import Coroutine, Sequence
+from hashlib import blake2b
 from itertools import count
 from typing import Any
 
+from parrotc.runtime.answers import Answers
 from parrotc.runtime.engines.protocol import ContextId, Engine, FillRequest
 from parrotc.runtime.errors import Failed
 from parrotc.runtime.trace import Trace
@@ -33,6 +36,7 @@ class Session:
         self.engine = engine
         self.context_length = context_length
         self.room = asyncio.Semaphore(width)
+        self.answers = Answers()
         self._names = count(1)
         self._garbage: list[ContextId] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +75,8 @@ class Node:
     """
 
     __slots__ = (
-        "_count", "_fill", "context", "generated_length", "ids", "length", "parent", "session",
+        "_count", "_fill", "_hash",
+        "context", "generated_length", "ids", "length", "parent", "session",
     )  # fmt: skip
 
     def __init__(self, session: Session, parent: "Node | None", ids: Sequence[int]) -> None:
@@ -83,16 +88,25 @@ class Node:
         self.context: ContextId | None = None  # once the engine has it
         self._fill: asyncio.Task[None] | None = None
         self._count = 1
+        self._hash: blake2b = parent._hash.copy() if parent else blake2b(digest_size=16)
+        self._hash.update(array("I", self.ids).tobytes())
         if parent:
             parent.take()  # until the engine has this node
 
     @classmethod
-    def generated(cls, before: "Node", context: ContextId, kept: int) -> "Node":
+    def generated(cls, before: "Node", context: ContextId, kept: Sequence[int]) -> "Node":
         """The node of a context that a generation made: the engine has it already."""
         node = cls(before.session, None, ())
-        node.length = node.generated_length = before.length + kept
+        node.length = node.generated_length = before.length + len(kept)
         node.context = context
+        node._hash = before._hash.copy()
+        node._hash.update(array("I", kept).tobytes())
         return node
+
+    @property
+    def digest(self) -> bytes:
+        """Of the whole token sequence, however it was cut into nodes."""
+        return self._hash.digest()
 
     def take(self) -> "Node":
         assert self._count > 0, "a context is used after its storage went"

@@ -20,7 +20,7 @@ class Failure:
 
 
 class Failed(Exception):
-    """Raised inside a step to fail its results. `code` is one of E0601 … E0610."""
+    """Raised inside a step to fail its results. `code` is one of E06…"""
 
     def __init__(self, code: str, message: str, *, notes: tuple[str, ...] = (), help: str = ""):
         super().__init__(message)
@@ -45,3 +45,7 @@ class RunError(Exception):
         self.diagnostics = (failure.diagnostic,)
         self.finished: dict[str, Json] = finished or {}
         super().__init__(failure.diagnostic.render())
+
+
+class RunTimeout(RunError, TimeoutError):
+    """A flow that was not done in time."""

@@ -8,6 +8,7 @@ Everything a run made is gone from the engines when it ends, in whatever way it 
 of the plan stay until `close`. All methods belong to one event loop.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from parrotc.ir.types import Json
 from parrotc.runtime.chat import Render
 from parrotc.runtime.code import Code, prepare
 from parrotc.runtime.engines.protocol import Engine
-from parrotc.runtime.errors import Failure, RunError
+from parrotc.runtime.errors import Failed, Failure, RunError, RunTimeout
 from parrotc.runtime.interpreter import Interpreter
 from parrotc.runtime.natives import Natives
 from parrotc.runtime.plan import Plan
@@ -57,11 +58,14 @@ class Executor:
         args: Mapping[str, Any],
         *,
         seed: int = 0,
+        timeout: float | None = None,
         keep: bool = False,
         trace: Trace | None = None,
         sink: TextSink | None = None,
     ) -> Json:
         """The flow's result as plain data. Raises `RunError`, and `KeyError` for no such flow.
+
+        After `timeout` seconds, or those of the flow's own `@deadline`, it raises `RunTimeout`.
 
         With `keep`, one failed item of a map does not stop the others: they are finished, and
         found in the error. `sink` is told the text of the result while it is being generated.
@@ -70,9 +74,16 @@ class Executor:
         given = inputs(declared, self.plan.type_table, args)
         if flow not in self._codes:
             self._codes[flow] = prepare(declared.block)
+        limits = [limit for limit in (timeout, declared.notes.get("deadline")) if limit is not None]
+        limit = min(limits, default=None)
         interpreter = Interpreter(self._resources, trace or Trace(), seed=seed, keep=keep)
         try:
-            outcome = await interpreter.run(self._codes[flow], given, sink)
+            async with asyncio.timeout(limit):
+                outcome = await interpreter.run(self._codes[flow], given, sink)
+        except TimeoutError:
+            failed = Failed("E0612", f"`{flow}` has no result after {limit:g} s")
+            failure = failed.at(self.plan.span(declared.span))
+            raise RunTimeout(failure, interpreter.kept()) from None
         finally:
             await self._resources.settle()
         if isinstance(outcome, Failure):

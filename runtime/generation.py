@@ -1,11 +1,13 @@
 """One generation: from a prompt to a typed value and the context after it."""
 
+import asyncio
 from dataclasses import asdict
 
 from parrotc.ir.schema import Constraint as TypeConstraint
 from parrotc.ir.schema import constraint_of, read, scored
 from parrotc.ir.tokenhash import draw_key
 from parrotc.ir.types import Json, Scored, Type
+from parrotc.runtime.answers import Question
 from parrotc.runtime.contexts import Node
 from parrotc.runtime.engines.protocol import (
     Constraint,
@@ -42,11 +44,18 @@ async def generate(
     prompt.check_tokens()
     wanted = constraint_of(type_)
     max_tokens = min(step.max_tokens, limit) if limit and wanted == _FREE else step.max_tokens
+    sampling = _sampling(step, max_tokens, _key(step, seed, path))
+    constraint = None if wanted == _FREE else Constraint(**asdict(wanted))
+    deadline = step.notes.get("deadline")
     try:
-        async with prompt.session.room:
-            finished, node = await _run(step, prompt, wanted, max_tokens, seed, path, trace, sink)
+        async with asyncio.timeout(deadline):
+            finished, node = await _answered(step, prompt, sampling, constraint, path, trace, sink)
     except EngineError as error:
         raise _engine_failed(error) from None
+    except TimeoutError:
+        raise Failed(
+            "E0612", f"the call is not done within its deadline of {deadline:g} s"
+        ) from None
     try:
         value = _value(type_, finished, max_tokens)
     except Failed:
@@ -55,34 +64,72 @@ async def generate(
     return prompt.generated(node, finished.ids[: finished.kept], finished.rest), value
 
 
-async def _run(
+async def _answered(
     step: Generate,
     prompt: Prompt,
-    wanted: TypeConstraint,
-    max_tokens: int,
-    seed: int,
+    sampling: Sampling,
+    constraint: Constraint | None,
     path: tuple[int, ...],
     trace: Trace,
     sink: TextSink | None,
 ) -> tuple[Finished, Node]:
-    """Fill what the prompt needs and generate; the node is held for the caller."""
+    """What the model says, or said before where the call may be cached; the node after it is held
+    for the caller."""
     node = prompt.flush()
     try:
         node.check_length(1)
-        context = await node.ensure(trace)
-        trace.counters.tokens_without_sharing += node.length - node.generated_length
-        request = GenerateRequest(
-            context=prompt.session.new_context(),
-            parent=context,
-            sampling=_sampling(step, max_tokens, _key(step, seed, path)),
-            constraint=None if wanted == _FREE else Constraint(**asdict(wanted)),
-            rank=float(step.notes.get("rank", 0.0)),
-            latency=step.notes.get("criteria") == "latency",
-        )
-        finished = await _stream(request, prompt, step.site, path, trace, sink)
-        return finished, Node.generated(node, request.context, finished.kept)
+        ttl = step.notes.get("cache_ttl")
+        question = Question(node.digest, sampling, constraint)
+        known = prompt.session.answers.find(question, ttl) if ttl is not None else None
+        if known is not None:
+            _repeat(known, step.site, path, trace, sink)
+            return known, Node(prompt.session, node, known.ids[: known.kept])
+        async with prompt.session.room:
+            finished, after = await _run(
+                step, prompt, node, sampling, constraint, path, trace, sink
+            )
+        if ttl is not None:
+            prompt.session.answers.keep(question, finished)
+        return finished, after
     finally:
         node.drop()
+
+
+def _repeat(
+    known: Finished, site: str, path: tuple[int, ...], trace: Trace, sink: TextSink | None
+) -> None:
+    """Tell of a call that is done without the engine."""
+    trace.tell("started", site, path)
+    trace.tell("text", site, path, known.text)
+    if sink is not None:
+        sink(known.text)
+    trace.counters.calls_done += 1
+    trace.tell("finished", site, path)
+
+
+async def _run(
+    step: Generate,
+    prompt: Prompt,
+    node: Node,
+    sampling: Sampling,
+    constraint: Constraint | None,
+    path: tuple[int, ...],
+    trace: Trace,
+    sink: TextSink | None,
+) -> tuple[Finished, Node]:
+    """Fill what the prompt needs and generate."""
+    context = await node.ensure(trace)
+    trace.counters.tokens_without_sharing += node.length - node.generated_length
+    request = GenerateRequest(
+        context=prompt.session.new_context(),
+        parent=context,
+        sampling=sampling,
+        constraint=constraint,
+        rank=float(step.notes.get("rank", 0.0)),
+        latency=step.notes.get("criteria") == "latency",
+    )
+    finished = await _stream(request, prompt, step.site, path, trace, sink)
+    return finished, Node.generated(node, request.context, finished.ids[: finished.kept])
 
 
 def _key(step: Generate, seed: int, path: tuple[int, ...]) -> int:

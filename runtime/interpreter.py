@@ -54,6 +54,7 @@ class Interpreter:
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._finished: dict[str, Json] = {}
         self._partial: dict[str, tuple[list[Json], set[int]]] = {}
+        trace.finished = self.kept
 
     def kept(self) -> dict[str, Json]:
         """The top-level values that were finished; of a parallel map that was not, its items."""

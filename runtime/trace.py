@@ -8,6 +8,7 @@ Nothing here waits or stores: a watcher gets each event at once and must return 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -44,10 +45,14 @@ Watcher = Callable[[Event], None]
 
 
 class Trace:
-    """The counters of a run and whoever watches them."""
+    """The counters of a run and whoever watches them.
+
+    `finished()` gives what is done so far, as `RunError.finished` does: for who ends a run early.
+    """
 
     def __init__(self, watcher: Watcher | None = None) -> None:
         self.counters = Counters()
+        self.finished: Callable[[], dict[str, Any]] = dict
         self._watcher = watcher
 
     def tell(self, kind: str, site: str = "", path: tuple[int, ...] = (), text: str = "") -> None:

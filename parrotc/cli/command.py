@@ -26,6 +26,9 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except KeyboardInterrupt:
+            click.echo("stopped; what was going on has been cancelled", err=True)
+            ctx.exit(130)  # as shells have it: 128 and the number of the signal
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader of a pipe has enough: click ends quietly

@@ -65,7 +65,7 @@ def command(
         after=after,
         remarks=found,
         times=times,
-        crash_folder=Path(".crash"),
+        crash_folder=lambda: Path(".crash"),
     )
     for remark in found if remarks else ():
         click.echo(str(remark), err=True)

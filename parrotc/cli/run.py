@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,6 @@ from parrotc.cli.command import Command, format_option
 
 if TYPE_CHECKING:
     from parrotc.ir.types import Json
-    from parrotc.runtime.errors import RunError
 
 
 @click.command("run", cls=Command)
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--keep",
     type=click.Path(dir_okay=False),
-    help="If the flow fails, finish the rest and write what there is to this file, as JSON.",
+    help="If the flow fails, finish the rest and write what there is to this file, as JSON;"
+    " if it is stopped, what there is by then.",
 )
 @click.option(
     "--native-path",
@@ -68,6 +68,7 @@ def command(
     from parrotc.cli.progress import Watch
     from parrotc.program import LoadedProgram
     from parrotc.runtime.errors import RunError
+    from parrotc.runtime.trace import Trace
 
     settings = settings_for(
         choices, seed=seed, max_new_tokens=max_new_tokens, native_path=native_path
@@ -81,16 +82,19 @@ def command(
         LoadedProgram(loaded.plan, folder=loaded.folder, settings=settings) as opened,
         Watch(flow.name, stats=stats, log=log) as watch,
     ):
+        tracing = Trace(watch)
         try:
             result = getattr(opened, flow.name).plain(
-                values, timeout=timeout, keep=keep is not None, watcher=watch
+                values, timeout=timeout, keep=keep is not None, trace=tracing
             )
         except RunError as error:
             if keep:
-                _keep(keep, error)
+                _keep(keep, error.diagnostic.message, error.finished)
             raise
-        except TimeoutError:
-            raise _too_late(timeout) from None
+        except KeyboardInterrupt:
+            if keep:
+                _keep(keep, "it was interrupted", tracing.finished())
+            raise
     _print(result, as_json)
 
 
@@ -101,14 +105,8 @@ def _print(result: "Json", as_json: bool) -> None:
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))
 
 
-def _keep(path: str, error: "RunError") -> None:
-    """Write what was finished before a flow failed."""
-    kept: dict[str, Any] = {"failed": error.diagnostic.message, "finished": error.finished}
+def _keep(path: str, reason: str, finished: "dict[str, Json]") -> None:
+    """Write what was finished before a flow failed or was stopped."""
+    kept = {"failed": reason, "finished": finished}
     Path(path).write_text(json.dumps(kept, ensure_ascii=False, indent=2) + "\n", "utf-8")
     click.echo(f"what was finished is in {path}", err=True)
-
-
-def _too_late(timeout: float | None) -> Exception:
-    from parrotc.ir.diagnostic import CompileError, Diagnostic
-
-    return CompileError([Diagnostic("E0612", f"the run did not end within {timeout:g} s")])

@@ -86,7 +86,7 @@ def test_a_bad_pass_is_named_and_leaves_what_replays_it(
 ) -> None:
     monkeypatch.setitem(PASSES, "bad", PassInfo(bad, "Breaks."))  # type: ignore[arg-type]
     with pytest.raises(error) as caught:
-        run(module(), TARGET, ("tokenize", "bad"), crash_folder=tmp_path / "crash")
+        run(module(), TARGET, ("tokenize", "bad"), crash_folder=lambda: tmp_path / "crash")
     notes = "\n".join(caught.value.__notes__)
     assert "in pass `bad` of tokenize, bad" in notes
     (path,) = (tmp_path / "crash").iterdir()
