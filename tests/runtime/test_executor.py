@@ -84,6 +84,21 @@ async def test_text_between_hard_boundaries_is_one_string() -> None:
     assert engine.seen[0].prompt == tuple(Pairs().encode("xbyz"))
 
 
+async def test_an_empty_mark_is_a_boundary_and_no_token() -> None:
+    """It says that no BOS belongs in front: the template begins with a content."""
+    flow = """
+      flow @main(%a: str) -> str {
+        %c0 = context.open @local
+        %c1 = context.fill %c0, ids[] "", %a, ids[301] "</s>"
+        %c2, %out = context.gen %c1 site "main.0/0" name "" (max_tokens = 1) : str
+        return %out
+      }
+    """
+    engine = StrictEngine()
+    await run(program(flow), engine, a="bc")
+    assert engine.seen[0].prompt == (*b"bc", 301)
+
+
 async def test_ids_that_were_certain_and_changed_are_not_used() -> None:
     """A tokenizer may be wrong about what is stable; the whole decides."""
 
