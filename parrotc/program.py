@@ -32,19 +32,29 @@ from parrotc.runtime.results import PythonTypes
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.variables import TextSink
 from parrotc.settings import Settings
-from parrotc.targets import EMBEDDED, REFERENCE, render_of
+from parrotc.targets import ENGINES, render_of
 
 
 class LoadedProgram:
     """The flows of a plan. Close it, or use it in a `with`, to give its engines back."""
 
-    def __init__(self, plan: Plan, *, folder: Path, settings: Settings | None = None) -> None:
-        """`folder` is where the plan lies: its sources are at `plan.root` from there."""
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        folder: Path,
+        settings: Settings | None = None,
+        types: PythonTypes | None = None,
+    ) -> None:
+        """`folder` is where the plan lies: its sources are at `plan.root` from there.
+
+        `types` makes Python values of results; else classes are made for the plan's types.
+        """
         self.plan = plan
         self._folder = folder
         self._settings = settings or Settings()
         self._background = Background()
-        types = PythonTypes()
+        types = types or PythonTypes()
         self._flows = {
             flow.name: FlowHandle(plan, flow, types, self._run, self._background)
             for flow in plan.flows
@@ -139,7 +149,7 @@ class LoadedProgram:
         """The engine of a model; models of one kind and target share it."""
         key = (model.kind, model.target)
         if key not in self._engines:
-            if model.kind not in (EMBEDDED, REFERENCE):
+            if model.kind not in ENGINES:
                 raise RunError(_not_available(model).at(None))
             self._engines[key] = await asyncio.to_thread(_opened, model, self._settings)
         engine = self._engines[key]
@@ -173,7 +183,7 @@ def _not_available(model: Model) -> Failed:
     return Failed(
         "E0610",
         f'the model `{model.name}` is `{model.kind}("{model.target}")`, and this version runs'
-        " embedded models only",
+        " models that read tokens",
         help=f"run it on the embedded model with --engine embedded, or --model {model.name}=SPEC",
     )
 

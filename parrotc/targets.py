@@ -1,7 +1,8 @@
 """Which models a program runs on, and what compiling has to know of each.
 
-A model is a kind and a target: `builtin` with a name, folder or file; `reference`; or a text
-endpoint such as `openai`. Tokenizers and templates load without torch, once for each model.
+A model is a kind and a target: `builtin` or `transformers` with a name, folder or file; `remote`
+with the URL of a served engine; `reference`; or a text endpoint such as `openai`. Tokenizers and
+templates load without torch, once for each model.
 """
 
 from collections.abc import Mapping
@@ -28,15 +29,16 @@ from parrotc.runtime.plan import ChatTemplate
 from parrotc.runtime.template import Template
 from parrotc.runtime.tokenizer import ByteTokenizer
 
-EMBEDDED, REFERENCE = "builtin", "reference"
-KINDS = (EMBEDDED, REFERENCE, "openai", "azure")
+EMBEDDED, REFERENCE, TRANSFORMERS, REMOTE = "builtin", "reference", "transformers", "remote"
+ENGINES = (EMBEDDED, TRANSFORMERS, REMOTE, REFERENCE)  # kinds that read tokens
+KINDS = (*ENGINES, "openai", "azure")
 
 
 @dataclass(frozen=True)
 class ModelOverrides:
     """Replacements for `model` lines: `engine` for all of them, `models` by name, which wins."""
 
-    engine: str | None = None  # embedded or reference
+    engine: str | None = None  # embedded, transformers, reference, or the URL of an engine
     models: Mapping[str, str] = field(default_factory=dict)  # name → kind:target, or a target
     folder: str | None = None  # where fetched models are kept, if not in the usual place
 
@@ -50,11 +52,13 @@ class ModelOverrides:
 
 
 def split_spec(spec: str) -> tuple[str, str]:
-    """`reference`, `builtin:NAME` or just a name, folder or file, as kind and target."""
+    """`reference`, `builtin:NAME`, a URL, or just a name, folder or file, as kind and target."""
+    if spec.startswith(("http://", "https://")):
+        return REMOTE, spec
     kind, colon, target = spec.partition(":")
     kind = EMBEDDED if kind == "embedded" else kind
-    if kind in KINDS and (colon or kind in (EMBEDDED, REFERENCE)):
-        return kind, target or (DEFAULT if kind == EMBEDDED else "")
+    if kind in KINDS and (colon or kind in (EMBEDDED, TRANSFORMERS, REFERENCE)):
+        return kind, target or (DEFAULT if kind in (EMBEDDED, TRANSFORMERS) else "")
     return EMBEDDED, spec
 
 
@@ -74,15 +78,32 @@ def load_target(kind: str, target: str, folder: str | None = None) -> Loaded:
     if kind == REFERENCE:
         reference = ByteTokenizer()
         return _loaded(reference, ChatTemplate(reference.template), reference.context_length)
-    if kind == EMBEDDED:
-        try:
-            return _embedded(target, Path(folder) if folder else None)
-        except ModelError as error:
-            raise CompileError([Diagnostic("E0610", error.message, help=error.help)]) from None
+    try:
+        if kind in (EMBEDDED, TRANSFORMERS):
+            return _of_files(target, Path(folder) if folder else None)
+        if kind == REMOTE:
+            return _of_engine(target)
+    except ModelError as error:
+        raise CompileError([Diagnostic("E0610", error.message, help=error.help)]) from None
     return Loaded(ModelTarget(None, None), None)
 
 
-def _embedded(target: str, folder: Path | None) -> Loaded:
+def _of_engine(url: str) -> Loaded:
+    """What a served engine says of its model."""
+    try:
+        from parrotc.runtime.engines.http.remote import fetch_handshake
+    except ImportError as error:
+        help_ = "pip install 'parrotc[serve]'"
+        raise ModelError(f"an engine elsewhere cannot be asked: {error}", help=help_) from None
+    found = fetch_handshake(url)
+    try:
+        tokenizer = found.make_tokenizer()
+    except ValueError as error:
+        raise ModelError(f"the tokenizer of {url} cannot be used: {error}") from None
+    return _loaded(tokenizer, found.template, found.context_length)
+
+
+def _of_files(target: str, folder: Path | None) -> Loaded:
     files = resolve(target, folder=folder)
     tokenizer, source, config = load_tokenizer(files), load_template(files), load_config(files)
     if source is None:

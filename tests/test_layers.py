@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime/engines": {
         "runtime", "kernels", *LEAVES,
         "torch", "numpy", "gguf", "safetensors", "llguidance", "transformers",
+        "aiohttp", "pydantic", "pydantic_core",
     },
     "stdlib": set(),
     "parrotc": {

@@ -81,7 +81,7 @@ def target_options(function: F) -> F:
         click.option(
             "--engine",
             metavar="KIND",
-            help="Run every model on this engine: embedded, reference.",
+            help="Run every model on this engine: embedded, transformers, reference, or a URL.",
         ),
         click.option(
             "-O",

@@ -16,6 +16,8 @@ PARTS = (
     ("compiling", "", ("lark", "networkx", "pydantic", "tokenizers", "jinja2", "click", "rich")),
     ("the embedded engine", "engine", ("torch", "numpy", "gguf", "safetensors", "llguidance")),
     ("Hugging Face models", "transformers", ("transformers",)),
+    ("kernels for a GPU", "cuda", ("triton",)),
+    ("serving", "serve", ("aiohttp",)),
     ("pictures", "viz", ("pygraphviz",)),
 )
 

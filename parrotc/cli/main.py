@@ -11,6 +11,7 @@ COMMANDS = {
     "check": "Find the mistakes in a program without running it.",
     "compile": "Compile a program into a plan, or print one of its stages.",
     "run": "Run a flow and print its result.",
+    "engine": "Serve one model over HTTP.",
     "plan": "Show what a flow will cost: calls, tokens, sharing, depth.",
     "render": "Print the exact prompt of a semantic function.",
     "viz": "Draw a flow as the compiler sees it.",

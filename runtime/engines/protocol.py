@@ -10,26 +10,53 @@ Everything here is plain data, so the same contract works in process and over HT
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from math import inf, isfinite
+from typing import Any, Protocol, runtime_checkable
 
 ContextId = int
 
 
 @dataclass(frozen=True, slots=True)
 class FillRequest:
-    """Make `context`: the sequence of `parent` (None: the empty one) followed by `ids`."""
+    """Make `context`: the sequence of `parent` (None: the empty one) followed by `ids`.
+
+    An `early` one is not needed yet, and may never be: it gets only room that nobody else needs.
+
+    Equal tokens of different contexts may be stored once, but only within one `salt`: tenants
+    that must not notice each other have different ones (a child has its parent's). What an engine
+    forgets first when memory ends may be told: `next_use` is when these tokens will be filled or
+    continued next after the context is freed (by any clock: only the order counts), and those of
+    a `pinned` one go last.
+    """
 
     context: ContextId
     parent: ContextId | None
     ids: tuple[int, ...]
+    early: bool = False
+    salt: str = ""
+    next_use: float | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to choose tokens. Temperature 0 is greedy and ignores the rest.
+    """How to choose tokens, and when to stop.
 
-    `key` seeds the draws together with the token's position, and nothing else does: batch
-    composition and order never change a draw.
+    Temperature 0 takes the best token: `top_p`, `top_k`, `min_p` and `key` do nothing then, the
+    penalties and what is below them still do. `key` seeds the draws together with the token's
+    position, and nothing else does: batch composition and order never change a draw.
+
+    Penalties change the logits before anything else. For a token that is in the prompt or the
+    output, `repetition_penalty` divides a positive logit and multiplies a negative one (CTRL,
+    arXiv:1909.05858, as in `transformers`). For one that is in the output, `frequency_penalty` is
+    taken off once for each time it is there, and `presence_penalty` once (as OpenAI defines them).
+
+    `stop_ids` end the generation as `stop` texts do, and are no part of it. A generation under a
+    constraint ends by its grammar, so it reads neither. While there are fewer than `min_tokens`
+    tokens no end of turn and no stop id is drawn, and no stop text counts; `ignore_eos` means that
+    for the end of turn throughout. Where a grammar leaves nothing but the end, that is taken.
+
+    Raises `ValueError` for numbers that mean nothing.
     """
 
     max_tokens: int = 512
@@ -39,6 +66,34 @@ class Sampling:
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
     key: int = 0  # 64 bits
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    logprobs: int = -1  # -1: none; k: of the token chosen and of the k best
+
+    def __post_init__(self) -> None:
+        for name, is_right, range_ in (
+            ("temperature", 0 <= self.temperature < inf, "0 or more"),
+            ("top_p", 0 <= self.top_p <= 1, "from 0 to 1"),
+            ("top_k", self.top_k >= 0, "0 or more"),
+            ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < inf, "more than 0"),
+            ("presence_penalty", isfinite(self.presence_penalty), "a number"),
+            ("frequency_penalty", isfinite(self.frequency_penalty), "a number"),
+            ("min_tokens", self.min_tokens >= 0, "0 or more"),
+            ("logprobs", self.logprobs >= -1, "-1 or more"),
+        ):
+            if not is_right:
+                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be {range_}")
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether logits depend on the tokens before, other than through the model."""
+        neutral = (1.0, 0.0, 0.0)
+        return neutral != (self.repetition_penalty, self.presence_penalty, self.frequency_penalty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +124,27 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some more of a generation: whole characters only, never half of one, never stop text."""
+    """Some more of a generation: whole characters only, never half of one, never stop text.
+
+    `ids` are the next of the generated tokens, as far as their text is in the pieces so far: those
+    of all pieces are the first of `Finished.ids`. An engine need not tell them.
+    """
 
     text: str
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How probable a token was: natural logarithms of what the model itself says.
+
+    That is at temperature 1, before penalties, limits and constraints: `logprob` may be far below
+    every one of `best`, which are the most probable tokens there, best first, with theirs.
+    """
+
+    token: int
+    logprob: float
+    best: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +162,7 @@ class Finished:
     kept: int
     rest: str = ""
     scores: tuple[tuple[str, float], ...] = ()  # choice → probability, when asked
+    logprobs: tuple[TokenLogprob, ...] = ()  # one for each of `ids`, when asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +219,13 @@ class Engine(Protocol):
     async def ping(self) -> EngineInfo: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Hurrying(Protocol):
+    """What an engine that lets early fills wait must offer too."""
+
+    async def hurry(self, contexts: Sequence[ContextId]) -> None:
+        """Fill these like any others from now on, and what they continue: somebody waits for
+        them. Those that are filled already, or that nobody knows any more, are passed over."""
+        ...

@@ -9,10 +9,11 @@ the same as the meaning of programs says: both must agree to the id. Instant, an
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from parrotc.ir.hashvalue import Drawn, value_ids
+from parrotc.ir.hashvalue import value_ids
 from parrotc.ir.tokenhash import extend, start
+from parrotc.runtime.engines.embedded.output import Output
 from parrotc.runtime.engines.protocol import (
     Constraint,
     ContextId,
@@ -22,12 +23,15 @@ from parrotc.runtime.engines.protocol import (
     Finished,
     GenerateRequest,
     Piece,
+    Sampling,
+    TokenLogprob,
 )
 from parrotc.runtime.tokenizer import ByteTokenizer, Tokenizer
 
 Fault = Callable[[FillRequest | GenerateRequest], bool]
 
 _PIECE = 4  # characters
+_SILENT = 99  # times that nothing can be said: then every word it has is a stop id
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class ReferenceEngine:
         finally:
             self._running -= 1
             self._drop(parent)
-        yield Finished(drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores)
+        yield drawn
 
     async def free(self, contexts: Sequence[ContextId]) -> None:
         for context in contexts:
@@ -117,12 +121,21 @@ class ReferenceEngine:
         if self._fault is not None and any(self._fault(request) for request in requests):
             raise EngineError("internal", "a fault was asked for")
 
-    def _draw(self, parent: _Context, request: GenerateRequest) -> Drawn:
+    def _draw(self, parent: _Context, request: GenerateRequest) -> Finished:
         sampling, wanted = request.sampling, request.constraint or Constraint()
-        key = sampling.key if sampling.temperature > 0 else 0
+        state = _state(parent, sampling.key if sampling.temperature > 0 else 0)
+        if request.constraint is None and _ends_its_own_way(sampling):
+            finished = spoken(state, self.tokenizer, sampling)
+        else:
+            finished = self._value(state, sampling, wanted)
+        if sampling.logprobs < 0:
+            return finished
+        return replace(finished, logprobs=_logprobs(finished.ids, sampling.logprobs))
+
+    def _value(self, state: int, sampling: Sampling, wanted: Constraint) -> Finished:
         try:
-            return value_ids(
-                _state(parent, key),
+            drawn = value_ids(
+                state,
                 self.tokenizer,
                 max_tokens=sampling.max_tokens,
                 stop=sampling.stop,
@@ -133,6 +146,7 @@ class ReferenceEngine:
             )
         except ValueError as error:
             raise EngineError("constraint", str(error)) from None
+        return Finished(drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores)
 
     def _get(self, context: ContextId) -> _Context:
         try:
@@ -175,3 +189,41 @@ def _state(context: _Context | None, key: int) -> int:
     for ids in reversed(runs):
         state = extend(state, ids)
     return state
+
+
+def spoken(state: int, tokenizer: Tokenizer | ByteTokenizer, sampling: Sampling) -> Finished:
+    """Free text that stops where `sampling` says, all of it: also by ids and by number of tokens.
+
+    Where `value_ids` would end too early, what it says next follows. A stop id that may not come
+    yet is left out; where that leaves nothing to say time after time, the end comes all the same.
+    """
+    output = Output(tokenizer, sampling.stop, sampling.min_tokens)
+    silent = 0
+    while silent < _SILENT:
+        before = len(output.ids)
+        ids = value_ids(state, tokenizer, max_tokens=1 << 30, stop=sampling.stop).ids
+        for token in ids:
+            may_stop = len(output.ids) >= sampling.min_tokens
+            if token in sampling.stop_ids:
+                if may_stop:
+                    return output.finished("stop")[1]
+                continue
+            output.push(token)
+            if output.is_stopped:
+                return output.finished("stop")[1]
+            if len(output.ids) == sampling.max_tokens:
+                return output.finished("length")[1]
+        if not sampling.ignore_eos and len(output.ids) >= sampling.min_tokens:
+            break
+        state = extend(state, ids)
+        silent = silent + 1 if len(output.ids) == before else 0
+    return output.finished("end")[1]
+
+
+def _ends_its_own_way(sampling: Sampling) -> bool:
+    return bool(sampling.stop_ids or sampling.ignore_eos or sampling.min_tokens)
+
+
+def _logprobs(ids: Sequence[int], count: int) -> tuple[TokenLogprob, ...]:
+    """This model is always certain: there is one token, and no penalty changes that."""
+    return tuple(TokenLogprob(token, 0.0, ((token, 0.0),) if count else ()) for token in ids)

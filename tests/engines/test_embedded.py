@@ -14,7 +14,10 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 from tinyllama import CONTEXT, dense  # noqa: E402
 
-from parrotc.runtime.engines.embedded.engine import EmbeddedEngine  # noqa: E402
+from parrotc.runtime.engines.embedded.engine import (  # noqa: E402
+    EmbeddedEngine,
+    open_embedded,
+)
 from parrotc.runtime.engines.protocol import (  # noqa: E402
     Constraint,
     EngineError,
@@ -389,16 +392,24 @@ async def test_a_bad_constraint_ends_that_generation_only(
     assert results[0][1] == results[2][1]
 
 
-async def test_what_does_not_fit_into_memory_is_refused(tiny: Driver) -> None:
-    tiny.engine._scheduler.tree._capacity = 50
-    context = await tiny.fill(PROMPT)
-    with pytest.raises(EngineError) as caught:
-        await tiny.fill(PROMPT)
-    assert caught.value.code == "capacity"
-    with pytest.raises(EngineError):
-        await tiny.run(context, max_tokens=30)
-    await tiny.engine.free([context])
-    assert await tiny.is_empty()
+async def test_what_can_never_fit_into_memory_is_refused_at_once(tiny_folder: Path) -> None:
+    engine = open_embedded(str(tiny_folder), precision="float64", threads=1, max_total_tokens=64)
+    small = Driver(engine)
+    context = await small.fill(PROMPT)
+    for work in (
+        small.fill(range(65)),
+        small.fill(range(25), context),
+        small.run(context, max_tokens=25),
+    ):
+        with pytest.raises(EngineError, match="room for 64") as caught:
+            await work
+        assert caught.value.code == "capacity"
+    _, finished = await small.run(context, max_tokens=24)
+    assert len(finished.ids) == 24
+    await small.fill(range(100, 164))  # it takes the place of the others, and nobody is told
+    _, again = await small.run(context, max_tokens=24)
+    assert again == finished
+    await engine.close()
 
 
 async def test_bad_generations_are_refused(tiny: Driver) -> None:
@@ -419,12 +430,11 @@ async def test_an_iteration_that_fails_is_told_to_all_and_survived(
 ) -> None:
     context = await tiny.fill(PROMPT)
     _, before = await tiny.run(context, max_tokens=3)
-    model = tiny.engine._scheduler._model
 
     def fail(_: object) -> None:
         raise MemoryError("no more")
 
-    monkeypatch.setattr(model, "forward", fail)
+    monkeypatch.setattr(tiny.engine._scheduler._runner, "run", fail)
     results = await asyncio.gather(
         tiny.run(context, max_tokens=5), tiny.fill([1, 2], context), return_exceptions=True
     )

@@ -1,4 +1,4 @@
-"""The embedded engine: a Llama model in this process, on its own thread.
+"""The embedded engine: a model in this process, on its own thread.
 
     engine = open_embedded("smollm2-135m-instruct")
     await engine.fill([FillRequest(1, None, ids)])
@@ -12,15 +12,21 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from parrotc.runtime.engines.embedded.model import PRECISIONS, Llama
-from parrotc.runtime.engines.embedded.scheduler import LIMITS, Limits, Scheduler
-from parrotc.runtime.engines.embedded.shape import load_shape
+from parrotc.kernels.gate import measure_gate
+from parrotc.kernels.worklist import Gate
+from parrotc.runtime.engines.embedded.model import PRECISIONS, Model
+from parrotc.runtime.engines.embedded.planner import Limits
+from parrotc.runtime.engines.embedded.runner import Runner, attention_for
+from parrotc.runtime.engines.embedded.scheduler import Scheduler
+from parrotc.runtime.engines.embedded.shape import check_pair, load_shape
 from parrotc.runtime.engines.embedded.weights import load_weights
 from parrotc.runtime.engines.protocol import (
     ContextId,
@@ -36,52 +42,76 @@ from parrotc.runtime.tokenizer import Tokenizer
 
 Answer = Callable[[Any], None]
 
+_SHARE = 4  # at most one part in so many of the machine's memory is for keys and values
+
 
 def open_embedded(
     spec: str,
     *,
     threads: int = 0,
     precision: str = "float32",
+    device: str = "cpu",
     progress: Progress | None = None,
     folder: Path | None = None,
+    **limits: int,
 ) -> "EmbeddedEngine":
-    """Load a model and start its thread. Raises `ModelError`, `ValueError` for a precision that
-    does not exist."""
+    """Load a model and start its thread. `limits` are those of `Limits`, by name; the rest is as
+    the model and the machine say. Raises `ModelError`, `ValueError` for a precision or a device
+    that does not exist and for limits that make no sense."""
     if precision not in PRECISIONS:
         raise ValueError(f"there is no precision `{precision}`; there are {', '.join(PRECISIONS)}")
     files = resolve(spec, progress, folder=folder)
     shape = load_shape(files)
     tokenizer = load_tokenizer(files)
+    check_pair(files.name, shape, tokenizer)
+    if shape.limit and progress:
+        progress(shape.limit)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"there is no device `{device}` here")
     with torch.inference_mode():
-        model = Llama(shape, load_weights(files, shape), precision)
+        model = Model(shape, load_weights(files, shape), precision, device)
     return EmbeddedEngine(
         model,
         tokenizer,
         name=files.name,
         precision=precision,
         threads=threads,
-        limits=Limits(tokens=_memory() // 2 // model.bytes_per_token),
+        limits=_limits(model, limits),
+        gate=partial(
+            measure_gate,
+            attention_for(model.device),
+            heads=shape.heads,
+            kv_heads=shape.kv_heads,
+            dim=shape.head_dim,
+            dtype=model.dtype,
+            device=model.device,
+        ),
     )
 
 
 class EmbeddedEngine:
-    """Implements `Engine`. `threads` are those of one operation; 0 means one for each core."""
+    """Implements `Engine`. `threads` are those of one operation; 0 means one for each core. `gate`
+    says what is worth sharing; it is asked once, on the engine's own thread."""
 
     def __init__(
         self,
-        model: Llama,
+        model: Model,
         tokenizer: Tokenizer,
         *,
         name: str,
         precision: str,
         threads: int = 0,
-        limits: Limits = LIMITS,
+        limits: Limits | None = None,
+        gate: Callable[[], Gate] = Gate.always,
     ) -> None:
         self.tokenizer = tokenizer
         self._name = name
         self._precision = precision
         self._context_length = model.shape.context_length
-        self._scheduler = Scheduler(model, tokenizer, limits)
+        limits = limits or Limits()
+        self._gate = gate
+        self._runner = Runner(model, limits, attention_for(model.device))
+        self._scheduler = Scheduler(self._runner, tokenizer, limits, model.shape.context_length)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._is_closed = False
         self._thread = threading.Thread(
@@ -95,6 +125,9 @@ class EmbeddedEngine:
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
         answers: asyncio.Queue[Piece | Finished | EngineError] = asyncio.Queue()
         loop = asyncio.get_running_loop()
+        if request.constraint is not None and not request.constraint.scored:
+            # a large grammar takes seconds to compile, and nobody else is to wait for it
+            await asyncio.to_thread(self._scheduler.grammars.matcher, request.constraint)
         self._send(
             lambda answer: self._scheduler.generate(request, answer),
             lambda item: _call(loop, answers.put_nowait, item),
@@ -111,10 +144,18 @@ class EmbeddedEngine:
             if not ended:
                 self._commands.put(lambda: self._scheduler.cancel(request.context))
 
-    async def free(self, contexts: Sequence[ContextId]) -> None:
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
         def work(answer: Answer) -> None:
             for context in contexts:
-                self._scheduler.tree.free(context)
+                self._scheduler.free(context, dead)
+            answer(None)
+
+        await self._ask(work)
+
+    async def hurry(self, contexts: Sequence[ContextId]) -> None:
+        def work(answer: Answer) -> None:
+            for context in contexts:
+                self._scheduler.hurry(context)
             answer(None)
 
         await self._ask(work)
@@ -167,12 +208,13 @@ class EmbeddedEngine:
     def _work(self, threads: int) -> None:
         torch.set_num_threads(threads)
         with torch.inference_mode():
+            self._runner.gate = self._gate()
             while not self._is_closed:
                 self._obey()
                 try:
                     if self._scheduler.has_work:
                         self._scheduler.iterate()
-                except Exception as error:  # a bug or no memory: whoever waits must hear of it
+                except Exception as error:  # a bug: whoever waits must hear of it
                     self._scheduler.fail(
                         EngineError("internal", f"{type(error).__name__}: {error}")
                     )
@@ -187,20 +229,42 @@ class EmbeddedEngine:
             is_idle = False
 
     def _info(self) -> EngineInfo:
-        scheduler = self._scheduler
+        scheduler, memory = self._scheduler, self._scheduler.memory
+        planner = scheduler.planner
         return EngineInfo(
             engine="embedded",
             model=self._name,
             fingerprint=self.tokenizer.fingerprint,
             context_length=self._context_length,
             precision=self._precision,
-            running=len(scheduler.rows),
-            queued=len(scheduler.waiting),
-            contexts=len(scheduler.tree.contexts),
-            cached_tokens=scheduler.tree.tokens,
+            running=len(planner.running),
+            queued=len(planner.waiting),
+            contexts=len(scheduler.contexts.named),
+            cached_tokens=scheduler.contexts.tokens,
             filled_tokens=scheduler.filled,
             generated_tokens=scheduler.generated,
+            counters={
+                "blocks": memory.pool.size,
+                "free_blocks": memory.pool.count,
+                "cached_blocks": memory.prefixes.resting,
+                "prefix_hit_tokens": memory.found,
+                "evictions": memory.prefixes.evictions,
+                "preemptions": planner.preemptions,
+            },
         )
+
+
+def _limits(model: Model, given: Mapping[str, int]) -> Limits:
+    """What was given, and room for as many tokens as the machine's memory allows; but not for more
+    than so many generations can use."""
+    if unknown := given.keys() - {field.name for field in fields(Limits)}:
+        raise ValueError(f"there are no limits {', '.join(sorted(unknown))}")
+    limits = Limits(**given)
+    if "max_total_tokens" in given:
+        return limits
+    most = limits.max_batch_size * model.shape.context_length
+    room = min(most, _memory() // _SHARE // model.bytes_per_token)
+    return replace(limits, max_total_tokens=room)
 
 
 def _cores() -> int:

@@ -1,4 +1,9 @@
-"""Matrices that hidden states are multiplied with, in floating point or in eight bits."""
+"""Matrices that hidden states are multiplied with, in floating point.
+
+On a CPU they are packed once into the blocks that oneDNN multiplies with: measured with 1 to 512
+rows of SmolLM2-135M in float32 on two Zen 4 cores, that takes 0.4 to 1.0 of the time of `F.linear`,
+the most gained between 4 and 64 rows.
+"""
 
 from typing import Protocol
 
@@ -6,40 +11,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_FEW = 256  # rows up to which the product is faster the other way round
-
 
 class Linear(Protocol):
     def __call__(self, x: Tensor) -> Tensor:
-        """`x` [rows, in] → [rows, out]."""
+        """`x` [rows, in] → [rows, out], a tensor of its own."""
+        ...
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """`residual` [rows, out] and what `x` gives, added."""
         ...
 
 
-class FloatLinear:
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight.contiguous()
+def float_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
+    """A matrix `[out, in]` and a bias `[out]`, in the form that is fastest where they are."""
+    kind = PackedLinear if _can_pack(weight) else PlainLinear
+    return kind(weight, bias)
+
+
+class PlainLinear:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight = weight
+        self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        if 1 < x.shape[0] <= _FEW and x.dtype != torch.bfloat16:
-            return (self.weight @ x.t()).t()  # two to three times as fast as `F.linear`
-        return F.linear(x, self.weight)
+        return F.linear(x, self.weight, self.bias)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self(x).add_(residual)
 
 
-class Int8Linear:
-    """Weights rounded to int8 by output channel, inputs by row (W8A8). Costs 0.04 nats a token
-    on SmolLM2-135M, and is two to three times as fast as float32 when decoding."""
-
-    def __init__(self, weight: Tensor) -> None:
-        self.scale = _scale(weight)[:, 0]
-        self.weight = (weight / self.scale[:, None]).round().to(torch.int8).t()
+class PackedLinear:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+        self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        scale = _scale(x)
-        rounded = (x / scale).round_().to(torch.int8)
-        product = torch._int_mm(rounded, self.weight)
-        return product.to(x.dtype).mul_(scale).mul_(self.scale)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return y
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            x, residual, self.weight, self.bias, "add"
+        )
+        return y
 
 
-def _scale(x: Tensor) -> Tensor:
-    """What one unit of int8 stands for, for each row."""
-    return x.abs().amax(1, keepdim=True).div_(127).clamp_min_(1e-8)
+def _can_pack(weight: Tensor) -> bool:
+    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
+        return False
+    match weight.dtype:
+        case torch.float32:
+            return True
+        case torch.bfloat16:
+            return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        case torch.float16:
+            return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return False

@@ -1,84 +1,89 @@
-"""The forward pass of a Llama model over one step of work, in plain torch.
+"""The forward pass over one step of work, in plain torch: one pass for every family.
 
-A step is a flat list of tokens, whoever they belong to; what each may look at is its list of
-reads. So prompts and generations of any number go through the same matrices at once.
+A step is a flat list of tokens, whoever they belong to; what each may look at is known to the
+step's `attend` alone. So prompts and generations of any number go through the same matrices at
+once, and nothing here knows of contexts or pages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parrotc.kernels.treeattention import Read, attend
-from parrotc.runtime.engines.embedded.linear import FloatLinear, Int8Linear, Linear
+from parrotc.runtime.engines.embedded.linear import Linear, float_linear
+from parrotc.runtime.engines.embedded.quantised import Int8Linear
+from parrotc.runtime.engines.embedded.rotary import Rotary
 from parrotc.runtime.engines.embedded.shape import Shape
+from parrotc.runtime.models import ModelError
 
 PRECISIONS = {
     "float32": torch.float32,
     "float64": torch.float64,
     "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
     "int8": torch.float32,  # of everything but the weights
 }
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu}
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+Norm = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One forward pass. `write(layer, keys, values)` stores the new keys and values
-    `[tokens, kv_heads, dim]`, `reads(layer)` lists what is read after that, `rows` by whom."""
+    """One forward pass over the tokens `ids` at `positions`, both `[tokens]` int64.
 
-    ids: Tensor  # [tokens]
-    positions: Tensor  # [tokens]
-    rows: Tensor
-    write: Callable[[int, Tensor, Tensor], None]
-    reads: Callable[[int], Sequence[Read]]
+    `attend(layer, queries, keys, values)` keeps keys and values `[tokens, kv_heads, dim]` as those
+    of the tokens, and gives what the queries `[tokens, heads, dim]` find, in their shape.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    attend: Attend
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    attention_norm: Tensor
+    attention_norm: Norm
     qkv: Linear
+    head_norm: Norm | None  # of queries and keys
     out: Linear
-    inner_norm: Tensor
-    gate_up: Linear
+    inner_norm: Norm
+    up: Linear
     down: Linear
 
 
-class Llama:
-    """Weights in one precision. Not changed by running."""
+class Model:
+    """Weights in one precision on one device. Not changed by running."""
 
-    def __init__(self, shape: Shape, weights: Mapping[str, Tensor], precision: str) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        weights: Mapping[str, Tensor],
+        precision: str,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`weights` as `load_weights` gives them. Raises `ModelError` for int8 off the CPU."""
         self.shape = shape
         self.dtype = PRECISIONS[precision]
-        linear = Int8Linear if precision == "int8" else FloatLinear
-
-        def get(name: str) -> Tensor:
-            return weights[f"{name}.weight"].to(self.dtype)
-
-        def layer(number: int) -> _Layer:
-            def at(name: str) -> Tensor:
-                return get(f"model.layers.{number}.{name}")
-
-            qkv = torch.cat([at(f"self_attn.{name}_proj") for name in "qkv"])
-            gate_up = torch.cat([at("mlp.gate_proj"), at("mlp.up_proj")])
-            return _Layer(
-                attention_norm=at("input_layernorm"),
-                qkv=linear(qkv),
-                out=linear(at("self_attn.o_proj")),
-                inner_norm=at("post_attention_layernorm"),
-                gate_up=linear(gate_up),
-                down=linear(at("mlp.down_proj")),
-            )
-
-        self._embedding = get("model.embed_tokens")
-        self._layers = [layer(number) for number in range(shape.layers)]
-        self._norm = get("model.norm")
-        self._head: Linear = linear(
-            get("lm_head") if "lm_head.weight" in weights else self._embedding
-        )
-        powers = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
-        self._frequencies = shape.theta**-powers
+        self.device = torch.device(device)
+        if precision == "int8" and self.device.type != "cpu":
+            raise ModelError("the precision int8 is for a CPU", help="use bfloat16 on a GPU")
+        made = _Maker(shape, weights, precision, self.device)
+        self._embedding = made.tensor("embedding.weight")
+        self._positions = None
+        self._turns = None
+        if shape.rotary is None:
+            self._positions = made.tensor("positions.weight")[shape.position_offset :]
+        else:
+            turns = _turns(shape.rotary, shape.context_length, self.dtype)
+            self._turns = turns.to(self.device)
+        self._layers = [made.layer(number) for number in range(shape.layers)]
+        self._norm = made.norm("norm")
+        self._head = made.linear("embedding" if shape.is_tied else "head", after="norm")
+        self._activation = ACTIVATIONS[shape.activation]
 
     @property
     def bytes_per_token(self) -> int:
@@ -88,37 +93,147 @@ class Llama:
 
     def forward(self, step: Step) -> Tensor:
         """The last hidden state of every token, `[tokens, hidden]`."""
-        shape = self.shape
-        cos, sin = self._rotation(step.positions)
-        x = self._embedding[step.ids]
+        x = self._embedding.index_select(0, step.ids)
+        if self._positions is not None:
+            x = x + self._positions.index_select(0, step.positions)
+        turns = None
+        if self._turns is not None:
+            turns = self._turns.index_select(0, step.positions)[:, None]
         for number, layer in enumerate(self._layers):
-            mixed = layer.qkv(self._normed(x, layer.attention_norm))
-            heads = mixed.reshape(len(x), shape.heads + 2 * shape.kv_heads, shape.head_dim)
-            values = heads[:, shape.heads + shape.kv_heads :]
-            turned = _rotated(heads[:, : shape.heads + shape.kv_heads], cos, sin)
-            queries, keys = turned[:, : shape.heads], turned[:, shape.heads :]
-            step.write(number, keys, values)
-            found = attend(queries, step.reads(number), step.rows)
-            x = x + layer.out(found.reshape(len(x), -1))
-            gate, up = layer.gate_up(self._normed(x, layer.inner_norm)).chunk(2, dim=1)
-            x = x + layer.down(F.silu(gate).mul_(up))
+            found = step.attend(number, *self._heads(layer, x, turns))
+            x = layer.out.plus(found.reshape(len(x), -1), x)
+            x = layer.down.plus(self._inner(layer, x), x)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """`[rows, vocab]`, in float32 or float64."""
-        scores = self._head(self._normed(hidden, self._norm))
+        scores = self._head(self._norm(hidden))
         return scores if scores.dtype == torch.float64 else scores.float()
 
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, (self.shape.hidden,), weight, self.shape.epsilon)
+    def _heads(
+        self, layer: _Layer, x: Tensor, turns: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, `[tokens, heads, dim]` each, slices of wider rows."""
+        shape = self.shape
+        mixed = layer.qkv(layer.attention_norm(x))
+        heads = mixed.view(len(x), shape.heads + 2 * shape.kv_heads, shape.head_dim)
+        both, values = heads[:, : -shape.kv_heads], heads[:, -shape.kv_heads :]
+        if layer.head_norm is not None:
+            both = layer.head_norm(both)
+        if turns is not None:
+            both = _turned(both, turns)
+        return both[:, : shape.heads], both[:, shape.heads :], values
 
-    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of each position's angles, `[tokens, 1, dim / 2]`."""
-        angles = positions[:, None, None].double() * self._frequencies
-        return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
+    def _inner(self, layer: _Layer, x: Tensor) -> Tensor:
+        up = layer.up(layer.inner_norm(x))
+        if not self.shape.is_gated:
+            return self._activation(up)
+        gate, rest = up.chunk(2, dim=1)
+        return self._activation(gate).mul_(rest)
 
 
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: the two halves of each head are the two coordinates of a plane."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+class _Maker:
+    """Makes the parts of a model.
+
+    The weight of an RMS norm is multiplied into the matrix after it, which saves a pass over the
+    hidden states, where that loses nothing: rounded to int8, the product is twice as far from the
+    exact one.
+    """
+
+    def __init__(
+        self, shape: Shape, weights: Mapping[str, Tensor], precision: str, device: torch.device
+    ) -> None:
+        self._shape = shape
+        self._device = device
+        self._weights = weights
+        self._dtype = PRECISIONS[precision]
+        self._linear = Int8Linear if precision == "int8" else float_linear
+        self._folds = shape.norm == "rms" and precision in ("float32", "float64")
+
+    def tensor(self, name: str) -> Tensor:
+        return self._weights[name].to(self._device, self._dtype)
+
+    def bias(self, name: str) -> Tensor | None:
+        name = f"{name}.bias"
+        return self.tensor(name) if name in self._weights else None
+
+    def norm(self, name: str) -> Norm:
+        weight = self.tensor(f"{name}.weight")
+        if self._shape.norm == "layer":
+            bias = self.bias(name)
+            return lambda x: F.layer_norm(x, weight.shape, weight, bias, self._shape.epsilon)
+        return RmsNorm(weight, self._shape.epsilon, is_folded=self._folds)
+
+    def linear(self, name: str, after: str = "") -> Linear:
+        """`after` is the norm before it."""
+        weight, bias = self.tensor(f"{name}.weight"), self.bias(name)
+        if name.endswith("qkv"):
+            weight, bias = self._paired(weight), None if bias is None else self._paired(bias)
+        if after and self._folds:
+            weight = weight * self.tensor(f"{after}.weight")
+        return self._linear(weight, bias)
+
+    def layer(self, n: int) -> _Layer:
+        return _Layer(
+            attention_norm=self.norm(f"{n}.attention_norm"),
+            qkv=self.linear(f"{n}.qkv", after=f"{n}.attention_norm"),
+            head_norm=self.head_norm(n) if self._shape.has_qk_norm else None,
+            out=self.linear(f"{n}.out"),
+            inner_norm=self.norm(f"{n}.inner_norm"),
+            up=self.linear(f"{n}.up", after=f"{n}.inner_norm"),
+            down=self.linear(f"{n}.down"),
+        )
+
+    def head_norm(self, n: int) -> Norm:
+        """One norm for all heads of queries and keys, each with its own weight."""
+        shape = self._shape
+        queries = self.tensor(f"{n}.query_norm.weight").expand(shape.heads, -1)
+        keys = self.tensor(f"{n}.key_norm.weight").expand(shape.kv_heads, -1)
+        weight = torch.cat([queries, keys])[:, self._pairs()]
+        return RmsNorm(weight, shape.epsilon)
+
+    def _paired(self, rows: Tensor) -> Tensor:
+        """`qkv` with the two rows of a rotary pair as neighbours, in queries and keys."""
+        shape = self._shape
+        heads = rows.view(shape.heads + 2 * shape.kv_heads, shape.head_dim, *rows.shape[1:])
+        both, values = heads[: -shape.kv_heads], heads[-shape.kv_heads :]
+        return torch.cat([both[:, self._pairs()], values]).view(rows.shape)
+
+    def _pairs(self) -> Tensor:
+        """The coordinates of a head in the order that makes neighbours of pairs."""
+        index = torch.arange(self._shape.head_dim)
+        dim = 0 if self._shape.rotary is None else self._shape.rotary.dim
+        return torch.cat([index[:dim].view(2, -1).t().flatten(), index[dim:]])
+
+
+class RmsNorm:
+    """Divides by the root mean square of the last dimension, as computed in float32 at least."""
+
+    def __init__(self, weight: Tensor, epsilon: float, *, is_folded: bool = False) -> None:
+        """`is_folded`: the matrix after it has the weight."""
+        self._weight = None if is_folded else weight
+        self._wide = torch.promote_types(weight.dtype, torch.float32)
+        self._epsilon = torch.full((1, 1), epsilon, dtype=self._wide, device=weight.device)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=self._wide)
+        scale = torch.addcmul(self._epsilon, size, size, value=1 / x.shape[-1]).rsqrt_()
+        y = (x * scale).to(x.dtype)
+        return y if self._weight is None else y.mul_(self._weight)
+
+
+def _turns(rotary: Rotary, length: int, dtype: torch.dtype) -> Tensor:
+    """What each pair is multiplied with at each position: complex `[length, dim / 2]`."""
+    frequencies = torch.tensor(rotary.frequencies, dtype=torch.float64)
+    angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
+    turns = torch.polar(torch.full_like(angles, rotary.scale), angles)
+    return turns if dtype == torch.float64 else turns.to(torch.complex64)
+
+
+def _turned(heads: Tensor, turns: Tensor) -> Tensor:
+    """`heads` `[tokens, heads, dim]` by `turns` `[tokens, 1, pairs]`, in place where it can be."""
+    dim = 2 * turns.shape[-1]
+    wide = heads if heads.dtype.itemsize >= 4 else heads.float()
+    pairs = wide[..., :dim].view(*wide.shape[:-1], dim // 2, 2)
+    torch.view_as_complex(pairs).mul_(turns)
+    return wide.to(heads.dtype)

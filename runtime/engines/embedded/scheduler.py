@@ -1,27 +1,40 @@
-"""Continuous batching: what goes into the next forward pass, and what comes of it.
+"""Requests in, answers out: what is filled, generated, rated and freed, one iteration at a time.
 
-    fill ────► uncomputed nodes ──┐                      ┌──► contexts
-                                  ├──► one forward pass ─┤
-    generate ► waiting ► rows ────┘    and one draw a row └──► pieces, then the end
+    fill ─────► Filling ─────┐                                    ┌──► contexts
+    generate ─► Generating ──┼─► planner ─► one forward pass ─────┤
+       scored ► Rating ──────┘   (memory)   one draw a generation └──► pieces, then the end
 
-Each iteration feeds the last token of every running generation and, up to a budget, the tokens of
-contexts that are being filled; whoever comes in the meantime joins the next one. Everything here
-runs on one thread and knows nothing of threads: callers are answered through callbacks.
+Everything here runs on one thread and knows nothing of threads: callers are answered through
+callbacks. What goes wrong in one request ends that request alone.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
+from itertools import count
+from math import inf
 
 import torch
+from torch import Tensor
 
+from parrotc.runtime.engines.embedded.contexts import Contexts, Ids, Sequence
 from parrotc.runtime.engines.embedded.generation import Generation, Post
 from parrotc.runtime.engines.embedded.grammar import Grammars
-from parrotc.runtime.engines.embedded.kv import Node, Slots, Tree, path
-from parrotc.runtime.engines.embedded.model import Llama
-from parrotc.runtime.engines.embedded.output import Output
-from parrotc.runtime.engines.embedded.sampler import draw
-from parrotc.runtime.engines.embedded.scoring import Ids, pick, probabilities
-from parrotc.runtime.engines.embedded.steps import Segment, build
+from parrotc.runtime.engines.embedded.jobs import (
+    Batch,
+    Done,
+    Filling,
+    Generating,
+    Job,
+    Order,
+    Rating,
+    Scoring,
+)
+from parrotc.runtime.engines.embedded.memory import Memory
+from parrotc.runtime.engines.embedded.planner import Limits, Planner, Slice
+from parrotc.runtime.engines.embedded.prefixes import UNKNOWN, Future, Use
+from parrotc.runtime.engines.embedded.runner import Runner
+from parrotc.runtime.engines.embedded.sampler import Draw, draw, draw_batch
+from parrotc.runtime.engines.embedded.scoring import logprobs, pick, probabilities
 from parrotc.runtime.engines.protocol import (
     ContextId,
     EngineError,
@@ -32,87 +45,66 @@ from parrotc.runtime.engines.protocol import (
 )
 from parrotc.runtime.tokenizer import Tokenizer
 
-Done = Callable[[EngineError | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    rows: int = 64  # generations that run at the same time
-    chunk: int = 512  # tokens filled in one iteration
-    tokens: int = 200_000  # held by all contexts together
-
-
-LIMITS = Limits()
-
-
-@dataclass(eq=False, slots=True)
-class _Fill:
-    requests: Sequence[FillRequest]
-    nodes: list[Node]
-    done: Done
-
-
-@dataclass(eq=False, slots=True)
-class _Scoring:
-    """Options whose tokens but the last are being filled, each in a node of its own."""
-
-    request: GenerateRequest
-    parent: Node
-    options: list[Ids]
-    nodes: list[Node]
-    post: Post
-
 
 class Scheduler:
-    def __init__(self, model: Llama, tokenizer: Tokenizer, limits: Limits = LIMITS) -> None:
-        self.tree = Tree(model.shape, model.dtype, limits.tokens)
-        self.rows: list[Generation] = []  # row i of the slots
-        self.waiting: list[Generation] = []
+    """`context_length` is that of the model."""
+
+    def __init__(
+        self, runner: Runner, tokenizer: Tokenizer, limits: Limits, context_length: int
+    ) -> None:
+        self.contexts = Contexts()
+        self.memory = Memory(limits.blocks, limits.block_size)
+        self.planner = Planner(self.memory, limits)
         self.filled = self.generated = 0
-        self._model = model
+        self._runner = runner
         self._tokenizer = tokenizer
         self._limits = limits
-        self._slots = Slots(self.tree)
-        self._grammars = Grammars(tokenizer)
-        self._uncomputed: dict[Node, None] = {}  # in order: parents come before children
-        self._fills: list[_Fill] = []
-        self._scorings: list[_Scoring] = []
+        self._context_length = context_length
+        self.grammars = Grammars(tokenizer)
+        self._arrivals = count()
+        self._talks: dict[ContextId, Generating | Scoring] = {}  # what is being generated
+        self._fills: dict[Batch, None] = {}
 
     @property
     def has_work(self) -> bool:
-        return bool(self.rows or self.waiting or self._uncomputed or self._fills or self._scorings)
+        return bool(self.planner.running or self.planner.waiting)
 
     # --- requests ---
 
-    def fill(self, requests: Sequence[FillRequest], done: Done) -> None:
+    def fill(self, requests: Many[FillRequest], done: Done) -> None:
         """Make the contexts, or none of them. Raises `EngineError` for what cannot be."""
-        made: dict[ContextId, Node] = {}
-        try:
-            for request in requests:
-                made[request.context] = self._new_node(request, made)
-        except EngineError:
-            for node in reversed(made.values()):
-                self.tree.drop(node)
-            raise
-        self.tree.contexts |= made
-        for node in made.values():
-            self._want(node)
-        self._fills.append(_Fill(requests, list(made.values()), done))
+        made: dict[ContextId, Sequence] = {}
+        for request in requests:
+            made[request.context] = self._new_context(request, made)
+        self.contexts.named |= made
+        batch = Batch(made, set(made.values()), done)
+        self._fills[batch] = None
+        for request in requests:
+            order = self._order(rank=-inf if request.early else 0.0)
+            self.planner.add(Filling(made[request.context], order, batch))
+        self._report(batch)
 
-    def _new_node(self, request: FillRequest, made: dict[ContextId, Node]) -> Node:
-        if request.context in made or request.context in self.tree.contexts:
-            raise EngineError("internal", f"context {request.context} exists already")
+    def _new_context(self, request: FillRequest, made: dict[ContextId, Sequence]) -> Sequence:
+        self._require_new(request.context, made)
         if any(not 0 <= token < self._tokenizer.vocab_size for token in request.ids):
             raise EngineError("internal", "some ids are no tokens of this model")
         parent = None
         if request.parent is not None:
-            parent = made.get(request.parent) or self.tree.get(request.parent)
-        return self.tree.grow(parent, request.ids)
+            parent = made.get(request.parent) or self.contexts.get(request.parent)
+        sequence = Sequence(parent, request.ids, salt=request.salt, use=_use(request))
+        if sequence.end > self._context_length:
+            raise EngineError(
+                "context_length",
+                f"{sequence.end:,} tokens are more than the model's {self._context_length:,}",
+            )
+        self._require_fit(sequence.end, "")
+        return sequence
 
     def generate(self, request: GenerateRequest, post: Post) -> None:
         """Start a generation; `post` is told the rest. Raises `EngineError`."""
-        parent = self.tree.get(request.parent)
-        room = self._model.shape.context_length - parent.end
+        parent = self.contexts.get(request.parent)
+        self._require_new(request.context, {})
+        room = self._context_length - parent.end
         if parent.end == 0:
             raise EngineError("internal", "there is nothing to continue: the context is empty")
         if request.sampling.max_tokens < 1:
@@ -123,228 +115,271 @@ class Scheduler:
         if constraint is not None and constraint.scored and constraint.choices:
             self._score(request, parent, constraint.choices, post)
             return
+        self._require_fit(
+            parent.end + min(room, request.sampling.max_tokens),
+            f" ({parent.end:,} in the context, {request.sampling.max_tokens:,} to generate)",
+        )
         generation = Generation(
-            request=request,
-            parent=parent,
-            output=Output(self._tokenizer, () if constraint else request.sampling.stop),
-            matcher=self._grammars.matcher(constraint) if constraint else None,
-            ends=self._tokenizer.eos,
-            room=min(room, request.sampling.max_tokens),
+            request,
+            self._tokenizer,
+            self.grammars,
+            prompt=lambda: parent.tokens(0, parent.end),
+            room=room,
             post=post,
         )
-        parent.holders += 1
-        self.waiting.append(generation)
-        self.waiting.sort(key=lambda g: (not g.request.latency, -g.request.rank))
+        order = self._order(latency=request.latency, rank=request.rank)
+        job = Generating(Sequence(parent), order, generation)
+        self._talks[request.context] = job
+        self.planner.add(job)
 
     def _score(
-        self, request: GenerateRequest, parent: Node, choices: Sequence[str], post: Post
+        self, request: GenerateRequest, parent: Sequence, choices: Many[str], post: Post
     ) -> None:
         options: list[Ids] = [tuple(self._tokenizer.encode(text)) for text in choices]
-        nodes: list[Node] = []
-        try:
-            for ids in options:
-                nodes.append(self.tree.grow(parent, ids[:-1]))
-                nodes[-1].states = []
-        except EngineError:
-            for node in nodes:
-                self.tree.drop(node)
-            raise
-        for node in nodes:
-            self._want(node)
-        parent.holders += 1
-        self._scorings.append(_Scoring(request, parent, options, nodes, post))
+        longest = parent.end + max(map(len, options))
+        if longest > self._context_length:
+            raise EngineError(
+                "context_length",
+                f"{longest:,} tokens are more than the model's {self._context_length:,}",
+            )
+        self._require_fit(longest, "")
+        scoring = Scoring(request, parent, options, post)
+        for ids in options:
+            order = self._order(latency=request.latency, rank=request.rank)
+            job = Rating(Sequence(parent, ids[:-1]), order, scoring)
+            scoring.jobs.append(job)
+            self.planner.add(job)
+        self._talks[request.context] = scoring
+
+    def hurry(self, context: ContextId) -> None:
+        """Fill a context like any other, though it was asked for early."""
+        self.planner.hasten(self.contexts.named.get(context), self._order())
+
+    def free(self, context: ContextId, dead: bool = False) -> None:
+        """Drop a context. `dead`: the plan knows that nobody will use its tokens again."""
+        sequence = self.contexts.get(context)
+        del self.contexts.named[context]
+        if dead:
+            sequence.use = Use(Future.DEAD)
+        job = self.planner.job_of(sequence)
+        if isinstance(job, Filling):
+            self.planner.remove(job)
+            job.batch.left.discard(sequence)
+            self._report(job.batch)
+        self.memory.release(sequence)
 
     def cancel(self, context: ContextId) -> None:
         """Drop a generation, wherever it is by now; one that has ended leaves its context."""
-        for row, generation in enumerate(self.rows):
-            if generation.request.context == context:
-                self._leave(row)
-                return
-        for generation in self.waiting:
-            if generation.request.context == context:
-                self.waiting.remove(generation)
-                self.tree.drop(generation.parent)
-                return
-        for scoring in self._scorings:
-            if scoring.request.context == context:
-                self._end_scoring(scoring)
-                return
-        if context in self.tree.contexts:
-            self.tree.free(context)
+        if context in self._talks:
+            self._drop(context)
+        elif context in self.contexts.named:
+            self.free(context)
 
     def fail(self, error: EngineError) -> None:
         """End everything that goes on with `error`. Contexts that are computed stay."""
-        for generation in (*self.rows, *self.waiting):
-            self.tree.drop(generation.parent)
-            generation.post(error)
-        for scoring in list(self._scorings):
-            self._end_scoring(scoring)
-            scoring.post(error)
-        for fill in self._fills:
-            for request in fill.requests:
-                self.tree.free(request.context)
-            fill.done(error)
-        self.rows.clear()
-        self.waiting.clear()
-        self._fills.clear()
-        self._uncomputed.clear()
+        for batch in list(self._fills):
+            self._fail_fills(batch, error)
+        for context in list(self._talks):
+            self._drop(context)(error)
+
+    def _order(self, *, latency: bool = False, rank: float = 0.0) -> Order:
+        return not latency, -rank, next(self._arrivals)
+
+    def _require_new(self, context: ContextId, made: Mapping[ContextId, Sequence]) -> None:
+        if context in made or context in self.contexts.named or context in self._talks:
+            raise EngineError("internal", f"context {context} exists already")
+
+    def _require_fit(self, tokens: int, which: str) -> None:
+        if not self.memory.fits(tokens):
+            raise EngineError(
+                "capacity",
+                f"{tokens:,} tokens{which} can never be held: there is room for"
+                f" {self.memory.capacity:,}",
+            )
 
     # --- one iteration ---
 
     def iterate(self) -> None:
-        segments = self._segments()
-        if self.rows or segments:
-            self._forward(segments)
-        self._report_fills()
-        self._admit()
-        for scoring in list(self._scorings):
-            if self._is_ready(scoring.parent) and all(n.is_computed for n in scoring.nodes):
-                self._finish_scoring(scoring)
-        self._draw()
-
-    def _segments(self) -> list[Segment]:
-        """What is filled now: the oldest tokens first, up to the budget."""
-        segments = []
-        budget = self._limits.chunk
-        for node in list(self._uncomputed):
-            if not node.holders or node.is_computed:
-                del self._uncomputed[node]
-            elif budget:
-                last = min(len(node.ids), node.computed + budget)
-                segments.append(Segment(node, node.computed, last))
-                budget -= last - node.computed
-        return segments
-
-    def _forward(self, segments: Sequence[Segment]) -> None:
-        self._slots.reserve(len(self.rows), 1 + max((row.fed for row in self.rows), default=0))
-        states = self._model.forward(build(self.rows, segments, self._slots))
-        for row, generation in enumerate(self.rows):
-            generation.hidden = states[row]
-            generation.fed += 1
-        end = len(self.rows)
-        for segment in segments:
-            start, end = end, end + segment.last - segment.first
-            node = segment.node
-            node.computed = segment.last
-            if node.states is not None:
-                node.states += states[start:end]
-            if node.is_computed:
-                node.hidden = states[end - 1].clone()  # not a view: it would keep all of them
-                del self._uncomputed[node]
-
-    def _report_fills(self) -> None:
-        for fill in list(self._fills):
-            if all(node.is_computed or not node.holders for node in fill.nodes):
-                self._fills.remove(fill)
-                self.filled += sum(len(node.ids) for node in fill.nodes)
-                fill.done(None)
-
-    def _admit(self) -> None:
-        """Start generations whose context is there, the urgent ones first."""
-        for generation in list(self.waiting):
-            if len(self.rows) == self._limits.rows:
-                return
-            if self._is_ready(generation.parent):
-                self.waiting.remove(generation)
-                generation.hidden = _tip(generation.parent).hidden
-                self.rows.append(generation)
-
-    def _draw(self) -> None:
-        """The next token of every row."""
-        if not self.rows:
+        """Compute the next step, and answer whoever it brings something for. Needs `has_work`."""
+        plan = self.planner.plan()
+        if not plan.slices and not plan.ready:
+            raise RuntimeError("everything waits and nothing can go on")
+        try:
+            states = self._runner.run(plan) if plan.slices else None
+        except Exception as error:  # a bug, or no memory: some request in the step caused it
+            job = self.planner.retract()
+            if job is not None:
+                self._fail(job, _internal(error))
             return
-        logits = self._model.logits(torch.stack([self._state(row) for row in self.rows]))
-        logits = logits[:, : self._tokenizer.vocab_size]
-        best = logits.argmax(dim=1).tolist()
-        for row in reversed(range(len(self.rows))):  # backwards: one that ends frees its row
-            generation = self.rows[row]
-            try:
-                token = generation.choose(logits[row]) if generation.needs_logits else best[row]
-                reason = generation.take(token)
-                if reason is not None:
-                    self._finish(row, reason)
-            except EngineError as error:
-                self._leave(row)
-                generation.post(error)
+        self.planner.confirm()
+        drawing: list[Generating] = []
+        rows: list[Tensor] = []
+        end = 0
+        for slice in plan.slices:
+            assert states is not None
+            start, end = end, end + slice.count
+            self._computed(slice, states[start:end])
+            if isinstance(slice.job, Generating) and not slice.job.sequence.missing:
+                drawing.append(slice.job)
+                rows.append(states[end - 1])
+        for job in plan.ready:
+            if isinstance(job, Generating):
+                assert job.state is not None
+                drawing.append(job)
+                rows.append(job.state)
+            else:
+                self._complete(job, None)
+        self._draw(drawing, rows)
 
-    def _state(self, generation: Generation) -> torch.Tensor:
-        assert generation.hidden is not None, "a row is admitted with the state of its context"
-        return generation.hidden
+    def _computed(self, slice: Slice, states: Tensor) -> None:
+        """A slice has been computed, with these states after its tokens."""
+        job = slice.job
+        if isinstance(job, Filling):
+            self.filled += slice.count
+        if isinstance(job, Rating):
+            job.states += states[max(0, job.limit - slice.before) :]
+        if not job.sequence.missing and not isinstance(job, Generating):
+            self._complete(job, states[-1])
+
+    def _complete(self, job: Job, state: Tensor | None) -> None:
+        """All of a context or an option is there; `state` is that after its last token."""
+        sequence, parent = job.sequence, job.sequence.parent
+        self.planner.remove(job)
+        self.memory.settle(sequence)
+        if state is not None:
+            sequence.hidden = state.clone()  # not a view: it would keep those of the whole step
+        elif parent is not None and not sequence.ids:
+            sequence.hidden = parent.hidden
+        job.is_done = True
+        if isinstance(job, Filling):
+            job.batch.left.discard(sequence)
+            self._report(job.batch)
+        elif isinstance(job, Rating) and job.scoring.is_complete:
+            self._finish_scoring(job.scoring)
+
+    def _draw(self, jobs: Many[Generating], rows: Many[Tensor]) -> None:
+        """The next token of each generation, from the state before it."""
+        if not jobs:
+            return
+        states = torch.stack(tuple(rows))
+        for job, state, drawn in zip(jobs, states, self._drawn(jobs, states), strict=True):
+            try:
+                job.state = None
+                reason = job.generation.take(drawn)
+                if reason is None:
+                    job.sequence.ids.append(job.generation.token)
+                else:
+                    self._finish(job, reason, state)
+            except EngineError as error:
+                self._fail(job, error)
+            except Exception as error:
+                self._fail(job, _internal(error))
+
+    def _drawn(self, jobs: Many[Generating], states: Tensor) -> list[Draw | EngineError]:
+        """One draw a job, or what is wrong with it. Together; where that fails, one by one."""
+        try:
+            logits = self._runner.logits(states)[:, : self._tokenizer.vocab_size]
+            return draw_batch(logits, [job.generation for job in jobs])
+        except Exception as error:
+            if len(jobs) == 1:
+                return [_internal(error)]
+        return [
+            drawn
+            for job, state in zip(jobs, states, strict=True)
+            for drawn in self._drawn([job], state[None])
+        ]
 
     # --- ends ---
 
-    def _finish(self, row: int, reason: str) -> None:
-        """A generation becomes a context: what it keeps, as far as it has been computed."""
-        generation = self.rows[row]
-        text, finished = generation.output.finished(reason)
-        computed = min(finished.kept, generation.fed)
-        storage = self.tree.storage(1, finished.kept)
-        self._slots.copy(row, computed, storage)
-        node = self.tree.grow(generation.parent, finished.ids[: finished.kept], storage)
-        node.computed = computed
-        if computed == finished.kept == generation.fed:
-            node.hidden = self._state(generation).clone()
-        self.tree.contexts[generation.request.context] = node
+    def _finish(self, job: Generating, reason: str, state: Tensor) -> None:
+        """A generation becomes a context of what it keeps. `state` is before the last draw."""
+        request, sequence = job.generation.request, job.sequence
+        piece, finished = job.generation.finished(reason)
+        drawn = len(sequence.ids)
+        if finished.kept > drawn:
+            sequence.ids.append(finished.ids[drawn])
+        elif finished.kept == drawn:
+            sequence.hidden = state.clone()
+        else:
+            sequence.cut(sequence.start + finished.kept, self._limits.block_size)
+        self.planner.remove(job)
+        self.memory.settle(sequence)
+        self.contexts.named[request.context] = sequence
+        del self._talks[request.context]
         self.generated += len(finished.ids)
-        self._leave(row)
-        if text:
-            generation.post(Piece(text))
-        generation.post(finished)
+        if piece.text:
+            job.generation.post(piece)
+        job.generation.post(finished)
 
-    def _leave(self, row: int) -> None:
-        """Take a generation out; the last row moves into its place."""
-        generation, last = self.rows[row], self.rows.pop()
-        if last is not generation:
-            self.rows[row] = last
-            self._slots.move(len(self.rows), row, last.fed)
-        self.tree.drop(generation.parent)
-
-    def _finish_scoring(self, scoring: _Scoring) -> None:
-        request, parent = scoring.request, scoring.parent
-        hidden = _tip(parent).hidden
-        assert hidden is not None and request.constraint and request.constraint.choices
-        p = probabilities(self._model, hidden, scoring.options, scoring.nodes)
-        chosen = pick(p, request.sampling, draw(request.sampling.key, 0))
-        ids, text = scoring.options[chosen], request.constraint.choices[chosen]
-        storage = self.tree.storage(1, len(ids))
-        node = self.tree.grow(parent, ids, storage)
-        node.computed = max(0, len(ids) - 1)
-        for own, filled in zip(
-            (*node.keys, *node.values),
-            (*scoring.nodes[chosen].keys, *scoring.nodes[chosen].values),
-            strict=True,
-        ):
-            own[:, :, : node.computed] = filled
-        self.tree.contexts[request.context] = node
+    def _finish_scoring(self, scoring: Scoring) -> None:
+        request = scoring.request
+        assert request.constraint and request.constraint.choices
+        choices = request.constraint.choices
+        try:
+            states = [scoring.states(job) for job in scoring.jobs]
+            p = probabilities(self._runner, scoring.options, states)
+            chosen = pick(p, request.sampling, draw(request.sampling.key, 0))
+            ids, best = scoring.options[chosen], request.sampling.logprobs
+            said = logprobs(self._runner, ids, states[chosen], best) if best >= 0 else ()
+        except Exception as error:
+            self._drop(request.context)(_internal(error))
+            return
+        sequence = scoring.jobs[chosen].sequence
+        sequence.ids[:] = ids
+        sequence.hidden = None
+        del self._talks[request.context]
+        for job in scoring.jobs:
+            if job.sequence is not sequence:
+                self.memory.release(job.sequence)
+        self.contexts.named[request.context] = sequence
         self.generated += len(ids)
-        self._end_scoring(scoring)
-        scoring.post(Piece(text))
-        scores = tuple(zip(request.constraint.choices, p, strict=True))
-        scoring.post(Finished("constraint", text, ids, len(ids), scores=scores))
+        scores = tuple(zip(choices, p, strict=True))
+        scoring.post(Piece(choices[chosen]))
+        text = choices[chosen]
+        scoring.post(Finished("constraint", text, ids, len(ids), scores=scores, logprobs=said))
 
-    def _end_scoring(self, scoring: _Scoring) -> None:
-        self._scorings.remove(scoring)
-        for node in scoring.nodes:
-            self.tree.drop(node)
-        self.tree.drop(scoring.parent)
+    def _report(self, batch: Batch) -> None:
+        """Tell the caller when all of its contexts are there, or were freed meanwhile."""
+        if not batch.left and batch in self._fills:
+            del self._fills[batch]
+            batch.done(None)
 
-    # --- computing on demand ---
+    def _fail(self, job: Job, error: EngineError) -> None:
+        """End the request that a job belongs to, and nothing else."""
+        match job:
+            case Filling():
+                self._fail_fills(job.batch, error)
+            case Generating():
+                self._drop(job.generation.request.context)(error)
+            case Rating():
+                self._drop(job.scoring.request.context)(error)
 
-    def _want(self, node: Node) -> None:
-        """Have `node` and all above it computed: a generation may leave its last token undone."""
-        for above in reversed(list(path(node))):
-            if not above.is_computed:
-                self._uncomputed.setdefault(above)
+    def _fail_fills(self, batch: Batch, error: EngineError) -> None:
+        del self._fills[batch]  # so that nothing more is reported
+        for context, sequence in batch.made.items():
+            if self.contexts.named.get(context) is sequence:
+                self.free(context)
+        batch.done(error)
 
-    def _is_ready(self, parent: Node) -> bool:
-        """Whether a token can be drawn after `parent`; if not, what is missing is wanted."""
-        tip = _tip(parent)
-        if tip.is_computed and tip.hidden is None:
-            tip.computed -= 1  # the state after the last token is not there: compute it again
-        self._want(tip)
-        return all(node.is_computed for node in path(tip))
+    def _drop(self, context: ContextId) -> Post:
+        """Forget a generation and all that was computed for it. Gives whom to tell."""
+        talk = self._talks.pop(context)
+        jobs = talk.jobs if isinstance(talk, Scoring) else [talk]
+        for job in jobs:
+            if self.planner.job_of(job.sequence) is job:
+                self.planner.remove(job)
+            self.memory.release(job.sequence)
+        return talk.post
 
 
-def _tip(node: Node) -> Node:
-    """The node that holds the last token up to the end of `node`."""
-    return next(path(node))
+def _use(request: FillRequest) -> Use:
+    """What the plan says of a context's next use."""
+    if request.pinned:
+        return Use(Future.PINNED)
+    if request.next_use is not None:
+        return Use(Future.KNOWN, -request.next_use)
+    return UNKNOWN
+
+
+def _internal(error: Exception) -> EngineError:
+    return EngineError("internal", f"{type(error).__name__}: {error}")

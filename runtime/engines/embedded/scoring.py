@@ -7,30 +7,48 @@ gets what is left of its probability after the longer ones: the chance that the 
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from parrotc.runtime.engines.embedded.kv import Node
-from parrotc.runtime.engines.embedded.model import Llama
-from parrotc.runtime.engines.protocol import Sampling
+from parrotc.runtime.engines.embedded.logprobs import log_probabilities, read
+from parrotc.runtime.engines.protocol import Sampling, TokenLogprob
 
 Ids = tuple[int, ...]
 
+_ROWS = 64  # that become logits at a time: a hundred options make more than fits the caches
 
-def probabilities(
-    model: Llama, hidden: torch.Tensor, options: Sequence[Ids], nodes: Sequence[Node]
-) -> list[float]:
-    """Of each option, together 1. `hidden` is the state before it, and `nodes` are contexts of all
-    its tokens but the last, with their states."""
-    states = [torch.stack([hidden, *(node.states or ())]) for node in nodes]
-    logits = model.logits(torch.cat(states))
-    logs = torch.split(torch.log_softmax(logits.double(), dim=1), [len(one) for one in states])
-    totals = [
-        float(rows[torch.arange(len(ids)), list(ids)].sum()) if ids else 0.0
-        for ids, rows in zip(options, logs, strict=True)
-    ]
+
+class Model(Protocol):
+    def logits(self, hidden: Tensor) -> Tensor: ...
+
+
+def probabilities(model: Model, options: Sequence[Ids], states: Sequence[Tensor]) -> list[float]:
+    """Of each option, together 1. `states[n]` are the model's states `[tokens, hidden]` before
+    each of the tokens of option n, and maybe some more."""
+    rows = torch.cat([own[: len(ids)] for own, ids in zip(states, options, strict=True)])
+    tokens = torch.tensor([token for ids in options for token in ids], dtype=torch.int64)
+    parts = zip(torch.split(rows, _ROWS), torch.split(tokens, _ROWS), strict=True)
+    logs = torch.cat([_log_p(model.logits(some), ids.to(some.device)) for some, ids in parts])
+    lengths = [len(ids) for ids in options]
+    totals = [float(own.sum()) for own in torch.split(logs, lengths)]
     top = max(totals)
     return _ending_there(options, [math.exp(total - top) for total in totals])
+
+
+def logprobs(model: Model, ids: Ids, states: Tensor, count: int) -> tuple[TokenLogprob, ...]:
+    """Of each token of the option that was taken, and the `count` best in each place."""
+    said = log_probabilities(model.logits(states[: len(ids)]))
+    tokens = torch.tensor(ids, dtype=torch.int64, device=said.device)
+    return tuple(read(said, tokens, [count] * len(ids)))
+
+
+def _log_p(logits: Tensor, tokens: Tensor) -> Tensor:
+    """The logarithm of each row's probability of its token: float64 `[rows]`, on the CPU."""
+    wide = logits.float() if logits.element_size() < 4 else logits
+    chosen = wide.gather(1, tokens[:, None]).flatten()
+    return (chosen - wide.logsumexp(1)).double().cpu()
 
 
 def _ending_there(options: Sequence[Ids], mass: Sequence[float]) -> list[float]:
