@@ -9,9 +9,10 @@ only known after it.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 
+from parrotc.ir.depths import Depths, Widths
 from parrotc.ir.ops import (
     Apply,
     Attempt,
@@ -35,11 +36,10 @@ from parrotc.ir.ops import (
     walk,
 )
 from parrotc.ir.symbolic import Most, Symbolic, lift, most, size
+from parrotc.ir.totals import Taken, Total, Totals, Weight
 from parrotc.ir.types import Json
 
 Count = Callable[[str], int]  # tokens of a text
-
-NONE = Most()
 
 
 def by_characters(text: str) -> int:
@@ -50,10 +50,18 @@ def by_characters(text: str) -> int:
 class Analysis:
     """Cached answers about one flow."""
 
-    def __init__(self, module: Module, flow: Flow, count: Count = by_characters) -> None:
+    def __init__(
+        self,
+        module: Module,
+        flow: Flow,
+        count: Count = by_characters,
+        taken: Taken | None = None,
+    ) -> None:
+        """`taken` is what inputs decide: how often each `if` takes its first arm."""
         self.module = module
         self.flow = flow
         self._count = count
+        self._taken = taken or {}
         self._prefixes = {prefix.name: prefix for prefix in module.prefixes}
 
     # who makes and who reads a value
@@ -84,24 +92,36 @@ class Analysis:
         """How often it runs, at most: the product of the loops around it."""
         return self._times[id(op)]
 
+    def is_certain(self, op: Op) -> bool:
+        """Whether it never runs less often than that."""
+        return id(op) not in self._uncertain
+
     def generations(self) -> tuple[Op, ...]:
         """Every place that runs a model: generations, or calls before `lower-calls`."""
         return tuple(op for op in walk(self.flow.body) if isinstance(op, Generate | Call))
 
+    def total(self, weight: Weight) -> Total:
+        """What the runs of all ops add up to, each weighing so much; the larger arm of an `if`."""
+        return Totals(self.items, self._taken).of(self.flow.body, weight)
+
     @cached_property
-    def calls(self) -> Symbolic:
-        """How many generations there are at most (counting both arms of an `if`)."""
-        return sum((self.times(op) for op in self.generations()), Symbolic())
+    def calls(self) -> Total:
+        """How many generations there are."""
+        return self.total(self._draws)
 
     @cached_property
     def depth(self) -> Most:
         """Generations on the longest chain of which each needs the one before."""
-        return self._block_depth(self.flow.body, {})
+        return self._depths.deepest
+
+    def before(self, op: Op) -> Most:
+        """Generations that must come before this one; in a loop, before its first round."""
+        return self._depths.before.get(id(op), Most())
 
     @cached_property
     def width(self) -> Most:
         """How many generations can run at the same time, counted level by level."""
-        return self._block_width(self.flow.body)
+        return Widths(self.flow.body, self.items, self._number).widest
 
     def tokens(self, context: Value) -> Symbolic:
         """How many tokens a context has read at most."""
@@ -140,24 +160,57 @@ class Analysis:
         return table
 
     @cached_property
+    def _depths(self) -> Depths:
+        return Depths(self.flow.body, self.items, self._taken)
+
+    @cached_property
     def _times(self) -> dict[int, Symbolic]:
         table: dict[int, Symbolic] = {}
 
         def visit(block: Block, factor: Symbolic) -> None:
             for op in block.ops:
-                table[id(op)] = factor
-                inner = factor
-                if isinstance(op, Map | Fold):
-                    inner = factor * self.items(op)
-                elif isinstance(op, Attempt):
-                    inner = factor * (1 + op.retries)
-                elif isinstance(op, Call) and op.count is not None:
-                    table[id(op)] = factor * self._number(op.count)
+                table[id(op)] = factor * self._draws(op) if isinstance(op, Call) else factor
                 for held in blocks(op):
-                    visit(held, inner)
+                    visit(held, factor * self._rounds(op, held))
 
         visit(self.flow.body, lift(1))
         return table
+
+    @cached_property
+    def _uncertain(self) -> set[int]:
+        """Ops in regions that may be left out, or left early."""
+        found: set[int] = set()
+        for op in walk(self.flow.body):
+            match op:
+                case If():
+                    is_open = id(op) not in self._taken
+                case Fold():
+                    is_open = op.early
+                case Attempt():
+                    is_open = op.retries > 0
+                case _:
+                    is_open = False
+            if is_open:
+                found.update(id(inner) for held in blocks(op) for inner in walk(held))
+        return found
+
+    def _rounds(self, op: Op, held: Block) -> Symbolic:
+        """How often a region runs each time its op does, at most."""
+        match op:
+            case Map() | Fold():
+                return self.items(op)
+            case Attempt():
+                return lift(1 + op.retries)
+            case If() if id(op) in self._taken:
+                share = self._taken[id(op)]
+                return lift(share if held is op.then else 1 - share)
+        return lift(1)
+
+    def _draws(self, op: Op) -> Symbolic:
+        """How many generations one run of an op is."""
+        if isinstance(op, Call) and op.count is not None:
+            return self._number(op.count)
+        return lift(1 if isinstance(op, Generate | Call) else 0)
 
     @cached_property
     def _context_tokens(self) -> dict[Value, Symbolic]:
@@ -259,59 +312,6 @@ class Analysis:
             return lift(held) if isinstance(held, int | float) else size(value.name)
         return size(value.name)
 
-    # depth and width
-
-    def _block_depth(self, block: Block, depths: dict[Value, Most], start: Most = NONE) -> Most:
-        """The depth of the deepest op of a block; `depths` gets that of each value.
-
-        Nothing in a region starts before its op does: an `if` waits for its condition.
-        """
-        deepest = start
-        for op in block.ops:
-            before = most_of([start, *(depths.get(value, NONE) for value in operands(op))])
-            after = before
-            if isinstance(op, Generate | Call):
-                after = before + 1
-            elif inner := blocks(op):
-                after = most_of([self._region_depth(op, held, depths, before) for held in inner])
-            for value in op.results:
-                depths[value] = after
-            deepest = deepest | after
-        return deepest
-
-    def _region_depth(self, op: Op, block: Block, depths: dict[Value, Most], before: Most) -> Most:
-        """How deep the results of a region are; iterations of a fold follow one another."""
-        depths.update(dict.fromkeys(block.params, before))
-        deepest = self._block_depth(block, depths, before)
-        if isinstance(op, Fold):
-            once = self._block_depth(block, {})
-            return before.plus(once * self.items(op)) | deepest
-        return deepest
-
-    def _block_width(self, block: Block) -> Most:
-        """Ops of one level (longest chain of ops before them) may run together."""
-        level: dict[Value, int] = {}
-        widths: dict[int, Most] = {}
-        for op in block.ops:
-            own = self._op_width(op)
-            reads = [*operands(op), *(v for held in blocks(op) for v in _free(held))]
-            at = max((level.get(value, 0) for value in reads), default=0)
-            if own.constant != 0:
-                widths[at] = widths.get(at, Most()).plus(own)
-                at += 1
-            level.update(dict.fromkeys(op.results, at))
-        return most_of(list(widths.values()))
-
-    def _op_width(self, op: Op) -> Most:
-        match op:
-            case Generate():
-                return Most((lift(1),))
-            case Call():
-                return Most((lift(1) if op.count is None else self._number(op.count),))
-            case Map():
-                return self._block_width(op.body) * self.items(op)
-        return most_of([self._block_width(held) for held in blocks(op)])
-
     # spelling of a context
 
     def _spelling(self, value: Value) -> str:
@@ -336,18 +336,6 @@ class Analysis:
             return ""
         prefix = self._prefixes[name]
         return f"{self._prefix_spelling(prefix.parent)}{prefix.text}"
-
-
-def most_of(options: Sequence[Most]) -> Most:
-    return most(option for one in options for option in one.options)
-
-
-def _free(block: Block) -> list[Value]:
-    """Values a region reads and does not make itself."""
-    made = {value for op in walk(block) for value in op.results} | set(block.params)
-    made |= {param for op in walk(block) for held in blocks(op) for param in held.params}
-    read = [value for op in walk(block) for value in operands(op)]
-    return [value for value in dict.fromkeys(read) if value not in made]
 
 
 def _part_spelling(part: Text | Ids | Value) -> str:

@@ -46,8 +46,8 @@ from parrotc.ir.ops import (
     operands,
 )
 from parrotc.ir.outcome import Evaluation, Failure, Path, Seen
-from parrotc.ir.prompt import Language, Prompt
-from parrotc.ir.scalar import ScalarError, apply
+from parrotc.ir.prompt import Kept, Language, Prompt
+from parrotc.ir.scalar import ScalarError, Spoken, apply
 from parrotc.ir.schema import Constraint, constraint_of, problem, read, scored, with_defaults
 from parrotc.ir.source import Span
 from parrotc.ir.tokenhash import draw_key, extend, start
@@ -274,6 +274,8 @@ class _Run:
         body = function.body
         frame = _Frame({}, f"{op.site}/", op.model)
         args = [self.open(op.model), *read[: len(op.args)]]
+        for number in op.handed:
+            args[1 + number] = self.scalar("ids", [args[1 + number]], {"model": op.model}, op.span)
         frame.values |= {p.name: arg for p, arg in zip(body.params, args, strict=True)}
         if op.count is None:
             self.ops(body.ops, frame, path)
@@ -348,7 +350,10 @@ class _Run:
             value = _read(op, drawn)
         except ValueError as error:
             return [Failure("E0605", str(error), op.span)] * 2
-        return [prompt.generated(drawn.ids[: drawn.kept], drawn.rest), value]
+        kept = drawn.ids[: drawn.kept]
+        if value == drawn.text:  # `rest`, whose token was cut, is tokenised anew
+            value = Spoken.of(value, (*kept, *prompt.tokenizer.encode(drawn.rest)))
+        return [prompt.generated(kept, drawn.rest), value]
 
     def _key(self, op: Generate, site: str, path: Path) -> int:
         if op.temperature == 0.0:
@@ -356,11 +361,11 @@ class _Run:
         return draw_key(self.seed, site, path) if op.seed is None else draw_key(op.seed, "", path)
 
 
-def _said(part: Part, frame: _Frame) -> str | Ids:
+def _said(part: Part, frame: _Frame) -> str | Ids | Kept:
     if isinstance(part, Ids):
         return part
-    text: str = part.text if isinstance(part, Text) else frame.get(part)
-    return text
+    said: str | list[int] = part.text if isinstance(part, Text) else frame.get(part)
+    return Kept(tuple(said), "") if isinstance(said, list) else said
 
 
 def _drawn(op: Generate, state: int, prompt: Prompt) -> Drawn:

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from parrotc.ir.source import Span
-from parrotc.ir.types import Enum, Field, Json, Record, Type, freeze
+from parrotc.ir.types import Enum, Field, Json, ListOf, Record, Type, freeze
 
 # name → JSON data, sorted by name, with tuples for lists and for records, so ops can be hashed
 Attrs = tuple[tuple[str, Json], ...]
@@ -136,6 +136,9 @@ class Call(Op):
     `site` names the place in the program for draws and messages; passes keep it. With `count`,
     everything from the first sampled generation runs that many times after one shared prompt and
     a list comes back. Retrying and tolerating a failure are an `Attempt` around the call.
+
+    Of the arguments that `handed` numbers, the prompt reads not the text but the ids it was
+    generated as (`with (handover=tokens)`).
     """
 
     function: str
@@ -143,6 +146,7 @@ class Call(Op):
     model: str
     site: str
     count: Value | None = None
+    handed: tuple[int, ...] = ()
 
     def is_pure(self) -> bool:
         return False  # known only after `lower-calls`, generation by generation
@@ -223,6 +227,12 @@ class Ids:
 Part = Text | Ids | Value
 
 
+def is_handed(part: Part) -> bool:
+    """Whether a part is a value that holds token ids: they are read as they are, with a hard
+    boundary before and after them."""
+    return isinstance(part, Value) and isinstance(part.type, ListOf)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open(Op):
     """A context of `model` that has read nothing, or exactly the module's prefix `prefix`."""
@@ -248,7 +258,8 @@ class End(Op):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill(Op):
-    """The context after reading `parts`. A `str` value is read verbatim and never parsed."""
+    """The context after reading `parts`. A `str` value is read verbatim and never parsed; a
+    `list<int>` holds token ids (`is_handed`)."""
 
     context: Value
     parts: tuple[Part, ...]

@@ -310,7 +310,11 @@ class _Parser:
         reader.expect_word("site")
         site = reader.quoted()
         count = self._value() if reader.take_word("count") else None
-        return Call(results=(), function=function, args=args, model=model, site=site, count=count)
+        handed = reader.ids() if reader.take_word("handed") else ()
+        return Call(
+            results=(), function=function, args=args, model=model, site=site, count=count,
+            handed=handed,
+        )  # fmt: skip
 
     def _fold(self) -> Fold:
         reader, params = self.reader, self._params()

@@ -240,9 +240,10 @@ def _body(op: Op) -> str:
             return f"native {_name('@', op.native)}({_values(op.args)}) {op.effect}"
         case Call():
             count = f" count {_value(op.count)}" if op.count is not None else ""
+            handed = f" handed [{', '.join(map(str, op.handed))}]" if op.handed else ""
             return (
                 f"call {_name('@', op.function)}({_values(op.args)}) on {_name('@', op.model)} "
-                f"site {quote(op.site)}{count}"
+                f"site {quote(op.site)}{count}{handed}"
             )
         case Map():
             return f"map {_params(op.body)} in {_value(op.items)}"

@@ -53,7 +53,8 @@ class Language(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A generation in a message: the ids that stay, and the end of its value as text."""
+    """What was generated, here or in a call that hands it over: the ids that stay, and the end of
+    its value as text."""
 
     ids: tuple[int, ...]
     rest: str
@@ -88,7 +89,7 @@ class Prompt:
 
     # --- the next prompt ---
 
-    def read(self, parts: Iterable[str | Ids]) -> "Prompt":
+    def read(self, parts: Iterable[str | Ids | Kept]) -> "Prompt":
         """The prompt after texts and ids."""
         if self.messages:
             return self._said(*parts)
@@ -98,7 +99,8 @@ class Prompt:
             if isinstance(part, str):
                 pending += part
                 continue
-            own += self._tokenised(pending, has_begun or not pending)
+            is_first = isinstance(part, Ids) and not pending  # ids of a template say it all
+            own += self._tokenised(pending, has_begun or is_first)
             own += part.ids
             pending, has_begun = "", True
         return self._next(tuple(own), pending, has_begun)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from parrotc.ir import scalar_data as data
 from parrotc.ir import scalar_text as text
 from parrotc.ir.scalar_checks import ScalarError
-from parrotc.ir.scalar_text import Encoder
+from parrotc.ir.scalar_text import Encoder, Spoken
 from parrotc.ir.types import Json
 
-__all__ = ["SCALARS", "Encoder", "ScalarError", "ScalarFn", "apply"]
+__all__ = ["OF_A_MODEL", "SCALARS", "Encoder", "ScalarError", "ScalarFn", "Spoken", "apply"]
 
 ScalarFn = Callable[..., Json]
 
@@ -32,12 +32,12 @@ def apply(
     """The value of `function`, or `ScalarError`.
 
     `attrs` are keyword arguments of the functions; `tokenizers` are those of the program's
-    models, by name, for `truncate`. Raises `KeyError` for a function that does not exist.
+    models, by name, for `truncate` and `ids`. Raises `KeyError` for a function that does not exist.
     """
     scalar = SCALARS[function]
     try:
-        if function == "truncate":
-            return text.truncate(*args, encoder=tokenizers.get(attrs["model"]))
+        if function in OF_A_MODEL:
+            return scalar(*args, encoder=tokenizers.get(attrs["model"]))
         return scalar(*args, **attrs)
     except RecursionError:
         raise ScalarError(f"`{function}` got a value that is nested too deeply") from None
@@ -59,4 +59,6 @@ SCALARS: dict[str, ScalarFn] = {
     "splitlines": text.splitlines, "startswith": text.startswith, "endswith": text.endswith,
     "replace": text.replace, "join": text.join, "bullets": text.bullets,
     "numbered": text.numbered, "indent": text.indent, "truncate": text.truncate,
+    "ids": text.ids,
 }  # fmt: skip
+OF_A_MODEL = ("truncate", "ids")  # functions that need the tokenizer of `attrs["model"]`

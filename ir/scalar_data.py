@@ -49,8 +49,9 @@ def mul(a: Json, b: Json) -> Json:
 
 def _repeated(value: str | list[Json], count: int) -> Json:
     room = text_room if isinstance(value, str) else items_room
-    room(len(value) * max(count, 0))
-    return value * count
+    times = max(count, 0)
+    room(len(value) * times)
+    return value * times if value else value  # Python counts no further than 2**63, also for ""
 
 
 def div(a: Json, b: Json) -> Json:

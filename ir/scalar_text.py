@@ -21,11 +21,23 @@ from parrotc.ir.types import Json
 
 
 class Encoder(Protocol):
-    """The part of a tokenizer that `truncate` needs."""
+    """The part of a tokenizer that `truncate` and `ids` need."""
 
     def encode(self, text: str) -> list[int]: ...
 
     def decode(self, ids: list[int]) -> str: ...
+
+
+class Spoken(str):
+    """A text with the ids it was generated as. All that is made of it is plain text again."""
+
+    ids: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, text: str, ids: Sequence[int]) -> "Spoken":
+        spoken = cls(text)
+        spoken.ids = tuple(ids)
+        return spoken
 
 
 # --- conversions ---
@@ -189,6 +201,15 @@ def indent(text: Json, width: Json = 4) -> str:
     margin = max(integer(width, "the width of `indent`"), 0)
     text_room(len(text) + margin * len(lines))
     return "\n".join(" " * margin + line if line else line for line in lines)
+
+
+def ids(text: Json, *, encoder: Encoder | None) -> list[int]:
+    """The ids that a text was generated as; one that was not generated is tokenised by itself."""
+    if isinstance(text, Spoken):
+        return list(text.ids)
+    if encoder is None:
+        raise ScalarError("`ids` gives tokens, and this model has no tokenizer here")
+    return encoder.encode(text_of(text))
 
 
 def truncate(text: Json, tokens: Json, *, encoder: Encoder | None) -> str:

@@ -95,6 +95,12 @@ class Most:
     def constant(self) -> float | None:
         return self.options[0].constant if len(self.options) == 1 else None
 
+    def hull(self) -> Symbolic:
+        """One polynomial that covers all of them: of each term the largest coefficient."""
+        found = [dict(option.terms) for option in self.options]
+        monomials = {monomial for terms in found for monomial in terms}
+        return _normal((m, max(terms.get(m, 0) for terms in found)) for m in monomials)
+
     def __str__(self) -> str:
         texts = [str(option) for option in self.options]
         return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
@@ -107,6 +113,11 @@ def lift(value: Symbolic | float) -> Symbolic:
 def size(name: str) -> Symbolic:
     """The unknown size `|name|`."""
     return Symbolic((((name,), 1),))
+
+
+def added(counts: Iterable[Symbolic]) -> Symbolic:
+    """Their sum, in one go: adding one by one would sort a growing list again and again."""
+    return _normal(term for count in counts for term in count.terms)
 
 
 def most(options: Iterable[Symbolic]) -> Most:

@@ -236,6 +236,9 @@ class _Scope:
         self.model(op.model)
         self.site(op.site)
         self.arguments(op.args, function.body.params[1:])
+        for number in op.handed:
+            is_text = number < len(op.args) and fits(op.args[number].type, STR)
+            self.require(is_text, "it hands over what is not a text")
         type_ = function.result_type()
         if op.count is not None:
             self.require(isinstance(op.count.type, Int), "the count must be an int")
@@ -326,7 +329,8 @@ class _Scope:
             case Fill():
                 for part in op.parts:
                     if isinstance(part, Value):
-                        self.require(fits(part.type, STR), f"`%{part.name}` is not a text")
+                        fit = part.type == ListOf(INT) or fits(part.type, STR)
+                        self.require(fit, f"`%{part.name}` is not a text")
                 self.result(op, CONTEXT, self.state(op.context))
             case Generate():
                 self.generate(op)

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from parrotc.loading import compile_program as compile
     from parrotc.loading import load as load
     from parrotc.program import LoadedProgram as LoadedProgram
+    from parrotc.python.decorators import flow as flow
+    from parrotc.python.decorators import native as native
+    from parrotc.python.decorators import pfunc as pfunc
+    from parrotc.python.words import Scored as Scored
+    from parrotc.python.words import assistant as assistant
+    from parrotc.python.words import embed as embed
+    from parrotc.python.words import env as env
+    from parrotc.python.words import model as model
+    from parrotc.python.words import system as system
+    from parrotc.python.words import tool as tool
+    from parrotc.python.words import user as user
     from parrotc.runtime.errors import RunError as RunError
     from parrotc.runtime.plan import Plan as Plan
     from parrotc.runtime.plan import PlanError as PlanError
@@ -28,8 +39,19 @@ _HOMES = {
     "Plan": ("parrotc.runtime.plan", "Plan"),
     "PlanError": ("parrotc.runtime.plan", "PlanError"),
     "RunError": ("parrotc.runtime.errors", "RunError"),
+    "Scored": ("parrotc.python.words", "Scored"),
+    "assistant": ("parrotc.python.words", "assistant"),
     "compile": ("parrotc.loading", "compile_program"),
+    "embed": ("parrotc.python.words", "embed"),
+    "env": ("parrotc.python.words", "env"),
+    "flow": ("parrotc.python.decorators", "flow"),
     "load": ("parrotc.loading", "load"),
+    "model": ("parrotc.python.words", "model"),
+    "native": ("parrotc.python.decorators", "native"),
+    "pfunc": ("parrotc.python.decorators", "pfunc"),
+    "system": ("parrotc.python.words", "system"),
+    "tool": ("parrotc.python.words", "tool"),
+    "user": ("parrotc.python.words", "user"),
 }
 
 __all__ = [
@@ -39,8 +61,19 @@ __all__ = [
     "Plan",
     "PlanError",
     "RunError",
+    "Scored",
+    "assistant",
     "compile",
+    "embed",
+    "env",
+    "flow",
     "load",
+    "model",
+    "native",
+    "pfunc",
+    "system",
+    "tool",
+    "user",
 ]
 
 

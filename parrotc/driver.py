@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from parrotc.check.capabilities import capabilities
 from parrotc.check.check import check
+from parrotc.check.layout import layout
 from parrotc.check.loader import Loader, file_loader
 from parrotc.check.program import Program
 from parrotc.ir.diagnostic import CompileError, Diagnostic, Level
@@ -85,8 +87,9 @@ def compile_source(
 ) -> Compilation:
     """Compile a text. `passes` replaces the pipeline of `level`; `observer` sees each pass."""
     program, warnings = checked(source, load)
+    module = lower(program)
     compiled = compile_module(
-        lower(program),
+        module,
         sources=program.sources(),
         embedded=program.embedded,
         level=level,
@@ -94,7 +97,8 @@ def compile_source(
         passes=passes,
         observer=observer,
     )
-    return replace(compiled, program=program, diagnostics=warnings)
+    diagnostics = (*warnings, *layout(program, module))
+    return replace(compiled, program=program, diagnostics=diagnostics)
 
 
 def checked(source: Source, load: Loader | None = None) -> tuple[Program, tuple[Diagnostic, ...]]:
@@ -103,6 +107,15 @@ def checked(source: Source, load: Loader | None = None) -> tuple[Program, tuple[
     if any(diagnostic.level is Level.ERROR for diagnostic in diagnostics):
         raise CompileError(diagnostics)
     return program, tuple(diagnostics)
+
+
+def findings(source: Source, load: Loader | None = None) -> tuple[Diagnostic, ...]:
+    """All that is wrong with a program, on the models that it names."""
+    program, found = check(source, load or file_loader())
+    if any(diagnostic.level is Level.ERROR for diagnostic in found):
+        return found
+    module = lower(program)
+    return (*found, *capabilities(module), *layout(program, module))
 
 
 def retarget(plan: Plan, models: ModelOverrides = AS_WRITTEN) -> Compilation:
@@ -134,6 +147,8 @@ def compile_module(
 ) -> Compilation:
     """Compile a flow-level module. `sources` may be left out: its ops know where they are from."""
     module = overridden(module, models)
+    if lacking := capabilities(module):
+        raise CompileError(lacking)
     target = targets(module, models.folder)
     names = tuple(passes or PIPELINES[level])
     remarks: list[Remark] = []

@@ -19,14 +19,14 @@ def compile_program(
     models: dict[str, str] | None = None,
     **settings: Any,
 ) -> LoadedProgram:
-    """Compile a `.pfn` file, or a text that is one, into a program.
+    """Compile a `.pfn` or `.py` file, or a text in the language of `.pfn`, into a program.
 
     `engine` and `models` replace its `model` lines. Settings are those of `parrotc.settings`.
     Raises `CompileError` with everything that is wrong with the program.
     """
     given = setting.load(engine=engine, **settings)
     overrides = ModelOverrides(given.engine or None, models or {}, given.model_cache or None)
-    if isinstance(program, str) and not program.endswith(".pfn"):
+    if isinstance(program, str) and not program.endswith((".pfn", ".py")):
         source = Source("<text>", program)
         compiled = compile_source(source, level=given.level, models=overrides)
         return LoadedProgram(compiled.plan, folder=Path.cwd(), settings=given)

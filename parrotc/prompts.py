@@ -31,7 +31,8 @@ from parrotc.ir.ops import (
     blocks,
     walk,
 )
-from parrotc.ir.symbolic import Most, Symbolic, lift, most, size
+from parrotc.ir.symbolic import Most, Symbolic, added, lift, most, size
+from parrotc.ir.totals import Taken, Total
 from parrotc.passes.target import Target
 
 UNNAMED = re.compile(r"v(\.|$)")  # how lowering names a value that the author gave no name
@@ -57,10 +58,20 @@ class Prompt:
 class Prompts:
     """The prompts of one flow, and the analysis they come from."""
 
-    def __init__(self, written: Module, optimised: Module, flow: Flow, target: Target) -> None:
-        """`written` is the module at flow level: it knows which function a call is of."""
+    def __init__(
+        self,
+        written: Module,
+        optimised: Module,
+        flow: Flow,
+        target: Target,
+        taken: Taken | None = None,
+    ) -> None:
+        """`written` is the module at flow level: it knows which function a call is of.
+
+        `taken` is what inputs decide: how often each `if` takes its first arm.
+        """
         self.flow = flow
-        self.analysis = Analysis(optimised, flow, counter(optimised, target))
+        self.analysis = Analysis(optimised, flow, counter(optimised, target), taken)
         self._functions = {op.site: op.function for op in calls(written)}
         self._makers = {v.name: op for op in walk(flow.body) for v in op.results}
         self._carried = dict(_carried(flow))
@@ -119,19 +130,28 @@ class Prompts:
                 return shown if isinstance(shown, Text) else part
         return part
 
-    def read(self) -> Symbolic:
+    def read(self) -> Total:
         """How many tokens the flow fills: each fill as often as it runs, each prefix once."""
-        ops = list(walk(self.flow.body))
-        fills = (op for op in ops if isinstance(op, Fill))
-        total = sum(
-            (self.analysis.times(op) * self.analysis.filled(op) for op in fills), Symbolic()
-        )
-        opened = {op.prefix: op for op in ops if isinstance(op, Open) and op.prefix}
-        return total + sum((self.analysis.tokens(op.result) for op in opened.values()), Symbolic())
+        return self.analysis.total(self._reads).plus(self._prefixes())
 
-    def generated(self) -> Symbolic:
-        """How many tokens it generates at most."""
-        return sum((self.analysis.times(p.op) * p.op.max_tokens for p in self.prompts), Symbolic())
+    def generated(self) -> Total:
+        """How many tokens it generates, if each generation goes to its limit."""
+        return self.analysis.total(_generates)
+
+    def spent(self) -> Total:
+        """How many tokens it fills and generates."""
+        both = self.analysis.total(lambda op: self._reads(op) + _generates(op))
+        return both.plus(self._prefixes())
+
+    def _reads(self, op: Op) -> Symbolic:
+        return self.analysis.filled(op) if isinstance(op, Fill) else Symbolic()
+
+    def _prefixes(self) -> Total:
+        """The tokens of the prefixes that the flow opens, each once."""
+        opens = [op for op in walk(self.flow.body) if isinstance(op, Open) and op.prefix]
+        opened = {op.prefix: op for op in opens if self.analysis.times(op).terms}
+        tokens = added(self.analysis.tokens(op.result) for op in opened.values())
+        return Total(Most((tokens,)), all(map(self.analysis.is_certain, opened.values())))
 
     def labelled(self, count: Symbolic | Most) -> Most:
         """A count with sizes named as an author would: `|f.path|` for `|v.6|`."""
@@ -218,6 +238,10 @@ class Prompts:
                     context = self._carried.get(context)
                 case _:
                     context = getattr(op, "context", None)
+
+
+def _generates(op: Op) -> Symbolic:
+    return lift(op.max_tokens) if isinstance(op, Generate) else Symbolic()
 
 
 def plain_name(name: str) -> str:

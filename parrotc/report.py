@@ -12,6 +12,7 @@ from parrotc.driver import Compilation
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.ops import Flow, Module
 from parrotc.ir.symbolic import Most, Symbolic
+from parrotc.ir.totals import Total
 from parrotc.ir.types import Json
 from parrotc.passes.remark import Remark
 from parrotc.passes.table import PIPELINES, run
@@ -21,18 +22,26 @@ from parrotc.sizes import Functions, sizes
 
 @dataclass(frozen=True)
 class Figure:
-    """A count: as far as it is known, and at most."""
+    """A count: as far as it is known, and at most. A run may have less of what is not `certain`:
+    of an `if` the larger arm counts, of a loop all rounds, of a retry every attempt."""
 
     exact: Symbolic | Most
     limit: Symbolic | Most
+    certain: bool = True
 
     def __str__(self) -> str:
         """For people: thousands apart, means and limits marked as such, else the polynomial."""
+        mark = "" if self.certain else "≤ "
         if self.exact.constant is not None:
-            return _number(self.exact.constant)
+            return mark + _number(self.exact.constant)
         if self.limit.constant is not None:
             return f"≤ {_number(self.limit.constant)}"
-        return str(self.exact)
+        return f"{mark}{self.exact}"
+
+    @property
+    def number(self) -> float | None:
+        """What it is in every run; None if that depends on something."""
+        return self.exact.constant if self.certain else None
 
 
 def _number(value: float) -> str:
@@ -52,7 +61,7 @@ class CallRow:
     limit: int
     criteria: str
     group: Json
-    depth: Json
+    depth: Figure
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ def report(
         read=after.figure(prompts.read()),
         as_written=before.figure(before.prompts.read()),
         generated=after.figure(prompts.generated()),
-        total=after.figure(prompts.read() + prompts.generated()),
+        total=after.figure(prompts.spent()),
         remarks=tuple(
             str(remark)
             for remark in compilation.remarks
@@ -126,27 +135,29 @@ class _Measured:
     ) -> None:
         flow = next(flow for flow in module.flows if flow.name == name)
         target = compilation.target
-        self.prompts = Prompts(compilation.module, module, flow, target)
         self._sizes = sizes(module, flow, target, args, counter(module, target), functions)
+        self.prompts = Prompts(compilation.module, module, flow, target, self._sizes.taken)
 
-    def figure(self, count: Symbolic | Most) -> Figure:
+    def figure(self, count: Symbolic | Most | Total, *, certain: bool = True) -> Figure:
+        if isinstance(count, Total):
+            return self.figure(count.most, certain=count.is_exact)
         exact = count.at(self._sizes.known)
         limit = exact.at(self._sizes.limits)
-        return Figure(self.prompts.labelled(exact), self.prompts.labelled(limit))
+        return Figure(self.prompts.labelled(exact), self.prompts.labelled(limit), certain)
 
     def row(self, prompt: Prompt) -> CallRow:
-        op = prompt.op
+        op, analysis = prompt.op, self.prompts.analysis
         return CallRow(
             title=prompt.title,
             line=op.span.position()[0] if op.span else None,
-            times=self.figure(self.prompts.analysis.times(op)),
+            times=self.figure(analysis.times(op), certain=analysis.is_certain(op)),
             constant=self.prompts.constant(prompt),
-            prompt=self.figure(self.prompts.analysis.tokens(op.context)),
+            prompt=self.figure(analysis.tokens(op.context)),
             shared=self.figure(self.prompts.shared(prompt)),
             limit=op.max_tokens,
             criteria=str(op.note("criteria") or ""),
             group=op.note("group"),
-            depth=op.note("depth"),
+            depth=self.figure(analysis.before(op)),
         )
 
 
@@ -198,7 +209,7 @@ def as_text(found: Report) -> str:
         ["width", str(found.width)],
         ["tokens read", str(found.read)],
         *_saving(found),
-        ["generated", f"at most {found.generated}"],
+        ["generated", f"at most {str(found.generated).removeprefix('≤ ')}"],
     ]
     parts = [f"flow {found.flow}  ({found.place})", aligned(table), aligned(totals)]
     if found.remarks:
@@ -208,7 +219,7 @@ def as_text(found: Report) -> str:
 
 def _cells(row: CallRow) -> list[str]:
     shared = "–" if str(row.shared) == "0" else str(row.shared)
-    notes = ("" if note is None else str(note) for note in (row.criteria, row.group, row.depth))
+    notes = (row.criteria, "" if row.group is None else str(row.group), str(row.depth))
     limit = f"≤ {row.limit:,}"
     return [row.title, str(row.line or ""), str(row.times), str(row.prompt), shared, limit, *notes]
 

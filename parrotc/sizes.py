@@ -30,6 +30,7 @@ from parrotc.ir.ops import (
     Value,
 )
 from parrotc.ir.scalar import ScalarError, apply
+from parrotc.ir.totals import Taken
 from parrotc.ir.types import Json, ListOf
 from parrotc.passes.target import Target
 
@@ -41,11 +42,13 @@ _UNKNOWN: Any = object()
 class Sizes:
     """Sizes of values by name: a list's items, a text's tokens, a number itself.
 
-    `known` are exact. `limits` are of texts that are generated: no longer than this.
+    `known` are exact. `limits` are of texts that are generated: no longer than this. `taken` is
+    how often each `if` takes its first arm, where that is known each time.
     """
 
     known: Mapping[str, float]
     limits: Mapping[str, float]
+    taken: Taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def sizes(
     for name, value in given.items():
         seen.note(name, value)
     seen.block(flow.body, given)
-    return Sizes(seen.means(seen.known), seen.means(seen.limits))
+    return Sizes(seen.means(seen.known), seen.means(seen.limits), seen.shares())
 
 
 @dataclass(slots=True)
@@ -89,10 +92,16 @@ class _Seen:
     count: Count
     known: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     limits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    taken: dict[int, list[bool | None]] = field(default_factory=lambda: defaultdict(list))
     missed: set[str] = field(default_factory=set)  # not known every time, so their mean is not
 
     def means(self, sizes: Mapping[str, list[float]]) -> dict[str, float]:
         return {n: fmean(seen) for n, seen in sizes.items() if n not in self.missed}
+
+    def shares(self) -> Taken:
+        """How often each `if` takes its first arm; without those not known every time."""
+        known = {op: [t for t in taken if t is not None] for op, taken in self.taken.items()}
+        return {op: fmean(seen) for op, seen in known.items() if len(seen) == len(self.taken[op])}
 
     def note(self, name: str, value: Any) -> None:
         if value is _UNKNOWN:
@@ -198,6 +207,7 @@ class _Seen:
 
     def branch(self, op: If, known: dict[str, Any]) -> Sequence[Any]:
         condition = known.get(op.condition.name, _UNKNOWN)
+        self.taken[id(op)].append(bool(condition) if _is_data(condition) else None)
         if not _is_data(condition):
             self.block(op.then, dict(known))
             self.block(op.orelse, dict(known))

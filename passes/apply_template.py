@@ -23,6 +23,7 @@ Linear, times the lists of roles of a chain.
 
 from dataclasses import replace
 
+from parrotc.ir.names import Names
 from parrotc.ir.ops import (
     Block,
     End,
@@ -46,7 +47,7 @@ from parrotc.ir.types import CONTEXT
 from parrotc.passes.fills import merge_fills
 from parrotc.passes.layout import Planner
 from parrotc.passes.remark import Remark, Remarks
-from parrotc.passes.rewrite import Names, map_flows
+from parrotc.passes.rewrite import map_flows
 from parrotc.passes.target import Target, Tokenizer
 from parrotc.passes.template import Templates, special_parts
 from parrotc.passes.trim import Trimmer

@@ -39,13 +39,11 @@ UNKNOWN = ModelTarget(None, None)
 
 @dataclass(slots=True)
 class Place:
-    """Where a generation stands: seconds before it, of it, from its start to the end of the flow;
-    generations that must come before it."""
+    """Where a generation stands: seconds before it, of it, from its start to the flow's end."""
 
     before: float = 0.0
     cost: float = 0.0
     rank: float = 0.0
-    depth: int = 0
 
 
 @dataclass(slots=True)
@@ -115,58 +113,34 @@ def places(flow: Flow, target: Target) -> Places:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _When:
-    """When a value is there: seconds and generations after the start."""
-
-    seconds: float = 0.0
-    depth: int = 0
-
-    def __or__(self, other: "_When") -> "_When":
-        return _When(max(self.seconds, other.seconds), max(self.depth, other.depth))
-
-
 class _Forward:
-    """Fills in `before`, `cost` and `depth`."""
+    """Fills in `before` and `cost`. Nothing in a region starts before its op does."""
 
     def __init__(self, costs: Costs, found: Places) -> None:
         self._costs = costs
         self._found = found
-        self._ready: dict[str, _When] = {}
+        self._ready: dict[str, float] = {}  # seconds from the start until a value is there
 
-    def block(self, block: Block) -> _When:
-        """When the last op of a block is done."""
-        latest = _When()
+    def block(self, block: Block, start: float = 0.0) -> float:
+        """When the last op of a block is done that starts at `start`."""
+        latest = start
         for op in block.ops:
-            done = self._op(op)
-            for value in op.results:
-                self._ready[value.name] = done
-            latest |= done
-        for value in block.yields:
-            latest |= self._ready.get(value.name, _When())
-        return latest
+            read = (self._ready.get(value.name, start) for value in operands(op))
+            done = self._op(op, max([start, *read]))
+            self._ready.update((value.name, done) for value in op.results)
+            latest = max(latest, done)
+        return max([latest, *(self._ready.get(value.name, start) for value in block.yields)])
 
-    def _op(self, op: Op) -> _When:
-        start = _When()
-        for value in operands(op):
-            start |= self._ready.get(value.name, start)
-        seconds = self._costs.seconds(op)
+    def _op(self, op: Op, start: float) -> float:
+        done = start + self._costs.seconds(op)
         if isinstance(op, Generate):
             place = self._found.gens.setdefault(op.site, Place())
-            place.before, place.cost, place.depth = start.seconds, seconds, start.depth
-            return _When(start.seconds + seconds, start.depth + 1)
-        done = _When(start.seconds + seconds, start.depth)
+            place.before, place.cost = start, done - start
         for held in blocks(op):
-            for param in held.params:
-                self._ready[param.name] = start
-            done |= self.block(held)
-        if isinstance(op, Fold):
-            again = max(self._costs.rounds(op) - 1, 0)
-            return _When(
-                done.seconds + again * (done.seconds - start.seconds),
-                done.depth + again * (done.depth - start.depth),
-            )
-        return done
+            self._ready.update((param.name, start) for param in held.params)
+            done = max(done, self.block(held, start))
+        again = max(self._costs.rounds(op) - 1, 0) if isinstance(op, Fold) else 0
+        return done + again * (done - start)
 
 
 class _Backward:

@@ -7,7 +7,8 @@
 before and in it is constant), one run (`run`: made once for each), or one round of a loop
 (`call`). `cost` is the estimated seconds of a generation, `rank` those from its start to the end of
 the flow along the longest path, `depth` how many generations must come before it. The flow gets
-its number of `calls` and its `depth`, in symbols where they depend on inputs: `|parts| + 1`.
+its number of `calls`, with the larger arm of each `if`, and its `depth`. Counts that depend on
+inputs are written in symbols: `|parts| + 1`.
 
 Precondition: `lower-calls` has run. Linear in the module.
 """
@@ -29,6 +30,8 @@ from parrotc.ir.ops import (
     blocks,
     with_blocks,
 )
+from parrotc.ir.symbolic import Most
+from parrotc.ir.types import Json
 from parrotc.passes.costs import Costs, places
 from parrotc.passes.remark import Remarks
 from parrotc.passes.target import Target
@@ -39,14 +42,16 @@ def estimate(module: Module, target: Target, remarks: Remarks) -> Module:
 
 
 def _flow(module: Module, flow: Flow, target: Target) -> Flow:
-    body = _Estimating(flow, target).block(flow.body, "run")
     analysis = Analysis(module, flow)
-    notes = {**dict(flow.notes), "calls": str(analysis.calls), "depth": str(analysis.depth)}
+    body = _Estimating(flow, target, analysis).block(flow.body, "run")
+    calls, depth = analysis.calls.most, analysis.depth
+    notes = {**dict(flow.notes), "calls": str(calls), "depth": str(depth)}
     return replace(flow, body=body, notes=tuple(sorted(notes.items())))
 
 
 class _Estimating:
-    def __init__(self, flow: Flow, target: Target) -> None:
+    def __init__(self, flow: Flow, target: Target, analysis: Analysis) -> None:
+        self._analysis = analysis
         self._costs = Costs(flow.body, target)
         self._places = places(flow, target)
         self._constant: set[Value] = set()  # contexts that have read nothing but constants
@@ -65,10 +70,15 @@ class _Estimating:
                 return op.with_notes(tokens=self._costs.constant_tokens(op), scope=scope)
             case Generate():
                 place = self._places.gens[op.site]
+                depth = _note(self._analysis.before(op))
                 return op.with_notes(
-                    cost=round(place.cost, 4), rank=round(place.rank, 4), depth=place.depth
+                    cost=round(place.cost, 4), rank=round(place.rank, 4), depth=depth
                 )
             case _ if held := blocks(op):
                 inner = "call" if isinstance(op, Map | Fold) else scope
                 return with_blocks(op, tuple(self.block(one, inner) for one in held))
         return op
+
+
+def _note(count: Most) -> Json:
+    return str(count) if count.constant is None else int(count.constant)

@@ -20,6 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from parrotc.ir.names import Names
 from parrotc.ir.ops import (
     Apply,
     Block,
@@ -43,12 +44,12 @@ from parrotc.ir.ops import (
     walk,
     with_blocks,
 )
-from parrotc.ir.scalar import Encoder, ScalarError, apply
+from parrotc.ir.scalar import OF_A_MODEL, Encoder, ScalarError, apply
 from parrotc.ir.source import Span
 from parrotc.ir.types import INT, Context, Json
 from parrotc.passes.fills import merge_fills
 from parrotc.passes.remark import Remarks
-from parrotc.passes.rewrite import Copy, Names, map_bodies
+from parrotc.passes.rewrite import Copy, map_bodies
 from parrotc.passes.target import Target
 
 LARGEST = 1_000_000  # characters of a computed constant
@@ -107,7 +108,7 @@ class _Folder:
         if not all(arg in self._known for arg in op.args):
             return op
         attrs = dict(op.attrs)
-        if op.function == "truncate" and attrs["model"] not in self._tokenizers:
+        if op.function in OF_A_MODEL and attrs["model"] not in self._tokenizers:
             return op
         try:
             value = apply(

@@ -3,13 +3,18 @@
 Every fill of every flow is entered, so a node knows which flows go through it, how many of their
 fills do, and where in each flow all of these can see it. Nodes of constants that several flows go
 through, or that every run of one flow reads again, are *entries*: prefixes of the module.
+
+Entries stay filled between runs, so there is a budget for them, `ModelTarget.kept`: first come
+those whose number of flows times length is highest. The others are filled in each run.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from parrotc.ir.ops import Block, Fill, Flow, Module, Op, Open, Part, Value, blocks, operands, walk
+from parrotc.passes.costs import UNKNOWN
 from parrotc.passes.regions import Position, Regions
+from parrotc.passes.target import Target
 from parrotc.passes.trie import Node, insert, units_of
 
 WORTH_KEEPING = 16  # tokens that one flow begins with, from which on they stay between its runs
@@ -34,13 +39,17 @@ class Planted:
 
 
 class Forest:
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, target: Target) -> None:
         self.trees: dict[str, Node] = {model.name: Node() for model in module.models}
         self._prefixes = {prefix.name: prefix for prefix in module.prefixes}
         self.flows = {flow.name: self._plant(flow) for flow in module.flows}
         self.entries: dict[Node, str] = {}
-        for tree in self.trees.values():
-            _name_entries(tree, self.entries)
+        self.left_out: dict[str, list[Node]] = {}  # by model: what the budget has no room for
+        for model, tree in self.trees.items():
+            order = _candidates(tree)
+            kept = _within(order, target.models.get(model, UNKNOWN).kept)
+            self.left_out[model] = [node for node in order if node not in kept]
+            _name_entries([node for node in order if node in kept], self.entries)
 
     def _plant(self, flow: Flow) -> Planted:
         planted = Planted()
@@ -108,8 +117,8 @@ def _positions(body: Block) -> Iterator[tuple[Op, Position]]:
     return visit(body)
 
 
-def _name_entries(tree: Node, names: dict[Node, str]) -> None:
-    """Name the entries below a tree's root that a flow opens or that branch, parents first."""
+def _candidates(tree: Node) -> list[Node]:
+    """The nodes below a root that are worth keeping, parents first."""
     order: list[Node] = []
     waiting = list(reversed(tree.children.values()))
     while waiting:
@@ -118,6 +127,33 @@ def _name_entries(tree: Node, names: dict[Node, str]) -> None:
         if known and (len(node.flows) > 1 or _length(node) >= WORTH_KEEPING):
             order.append(node)
             waiting += reversed(node.children.values())
+    return order
+
+
+def _within(order: list[Node], budget: int) -> set[Node]:
+    """The nodes that `budget` units have room for, with all that is above each of them.
+
+    Greedy by uses × units. Equals come in the order of their ids, which does not depend on what
+    the tree was made from: a pass that runs again finds the same.
+    """
+    if sum(len(node.units) for node in order) <= budget:
+        return set(order)
+    ranked = sorted(order, key=lambda node: (-len(node.flows) * _length(node), _spelling(node)))
+    kept: set[Node] = set()
+    for node in ranked:
+        chain, cost = [], 0
+        while node.parent is not None and node not in kept and cost <= budget:
+            chain.append(node)
+            cost += len(node.units)
+            node = node.parent
+        if cost <= budget:
+            kept.update(chain)
+            budget -= cost
+    return kept
+
+
+def _name_entries(order: list[Node], names: dict[Node, str]) -> None:
+    """Name those of some nodes, parents first, that a flow opens or that branch."""
     entries = set(order)
     kept: set[Node] = set()
     branches: dict[Node, int] = {}  # how many children lead to entries that are kept
@@ -144,3 +180,12 @@ def _opens(node: Node, flow: str, entries: set[Node]) -> bool:
     """Whether a flow needs a context right at an entry, not only at entries below it."""
     below = (child for child in node.children.values() if flow in child.flows)
     return flow in node.ends or any(child not in entries for child in below)
+
+
+def _spelling(node: Node) -> list[int]:
+    """The ids from the root to the end of a node that has read nothing else."""
+    chain: list[Node] = []
+    while node.parent is not None:
+        chain.append(node)
+        node = node.parent
+    return [unit for one in reversed(chain) for unit in one.units if isinstance(unit, int)]

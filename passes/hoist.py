@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import replace
 
+from parrotc.ir.names import Names
 from parrotc.ir.ops import (
     Apply,
     Block,
@@ -46,7 +47,7 @@ from parrotc.ir.ops import (
     with_blocks,
 )
 from parrotc.passes.remark import Remark, Remarks
-from parrotc.passes.rewrite import Names, map_flows, renamed
+from parrotc.passes.rewrite import map_flows, renamed
 from parrotc.passes.shape import shape
 from parrotc.passes.target import Target
 

@@ -20,6 +20,7 @@ from parrotc.ir.ops import (
     Text,
     Value,
     blocks,
+    is_handed,
     operands,
     walk,
 )
@@ -209,6 +210,8 @@ class Planner:
         match first:
             case Generate():
                 return True
+            case Fill(parts=(part, *_)) if is_handed(part):
+                return True
             case Fill(parts=(Text() as text, *_)) if is_solid(text):
                 if not text.text[0].isspace():
                     return True
@@ -221,6 +224,8 @@ class Planner:
         last = self._producers.get(end.context)
         match last:
             case Generate():
+                return True
+            case Fill(parts=(*_, part)) if is_handed(part):
                 return True
             case Fill(parts=(*_, Text() as text)) if is_solid(text):
                 if not text.text[-1].isspace():

@@ -9,15 +9,18 @@
 Each call starts from a context of its model that has read nothing. A generation's site becomes
 that of the call and its own. With `count`, what comes before the first *sampled* generation runs
 once and the rest is a `map` over `range(count)`, so all draws fork one filled prompt; where nothing
-is sampled the one value is repeated. Several outputs are a record (one for each draw).
+is sampled the one value is repeated. Several outputs are a record (one for each draw). An argument
+that is handed over as tokens is read as its ids: `%ids = apply ids[model = "local"](%part)`.
 
-Precondition: every called function is in the module. Afterwards there are neither calls nor
+Precondition: every called function is in the module. Raises `CompileError` for what cannot be
+handed over (`handover.py`). Afterwards there are neither calls nor
 functions. Linear in what comes out.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from parrotc.ir.names import Names
 from parrotc.ir.ops import (
     Apply,
     Block,
@@ -35,12 +38,14 @@ from parrotc.ir.ops import (
     with_blocks,
 )
 from parrotc.ir.types import CONTEXT, INT, ListOf, Type
+from parrotc.passes.handover import check_handover
 from parrotc.passes.remark import Remark, Remarks
-from parrotc.passes.rewrite import Copy, Names, holds_sampled, map_flows
+from parrotc.passes.rewrite import Copy, holds_sampled, map_flows
 from parrotc.passes.target import Target
 
 
 def lower_calls(module: Module, target: Target, remarks: Remarks) -> Module:
+    check_handover(module, target)
     functions = {function.name: function for function in module.functions}
 
     def change(flow: Flow) -> Block:
@@ -75,8 +80,13 @@ class _Inliner:
         function = self._functions[call.function]
         body = function.body
         context = self._names.fresh("c", CONTEXT)
-        ops: list[Op] = [Open(results=(context,), model=call.model, span=call.span)]
-        given = dict(zip(body.params, (context, *call.args), strict=True))
+        args = list(call.args)
+        ops: list[Op] = []
+        for number in call.handed:
+            ops.append(self._ids(call, args[number]))
+            args[number] = ops[-1].result
+        ops.append(Open(results=(context,), model=call.model, span=call.span))
+        given = dict(zip(body.params, (context, *args), strict=True))
         if call.count is None:
             if len(function.outputs) == 1:
                 given |= _same_name(function, call.result)
@@ -86,6 +96,15 @@ class _Inliner:
             return ops
         return ops + self._draws(
             call, function, Copy(self._names, given, lambda o: _adapt(o, call))
+        )
+
+    def _ids(self, call: Call, text: Value) -> Op:
+        return Apply(
+            results=(self._names.fresh("ids", ListOf(INT)),),
+            function="ids",
+            args=(text,),
+            attrs=(("model", call.model),),
+            span=call.span,
         )
 
     def _bind(

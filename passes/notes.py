@@ -9,6 +9,9 @@
 | `criteria` | gen, map | propagate-criteria | what to be quick at: `latency` or `throughput` |
 | `due` | gen | propagate-criteria | seconds after the start by which it should be done |
 | `group`, `order` | gen | group | whom it is awaited with; its place among them |
+| `early` | open, fill | prefill-split | worth filling before the prompt is whole |
+| `stream` | fill | stream-through | its first part may be filled while it is generated |
+| `ahead` | fold | both | the fills of the next round may begin while one runs |
 | `tokens`, `scope` | fill | estimate | constant tokens; shared by `global`, `run` or `call` |
 | `cost`, `rank`, `depth` | gen | estimate | seconds; seconds to the end; generations before it |
 | `next_use`, `pin` | fill, gen | lifetimes | ops to the next use; tokens saved by keeping it |

@@ -1,10 +1,10 @@
-"""What passes share for building new regions: fresh names, copies, and questions about regions."""
+"""What passes share for building new regions: copies, and questions about regions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
 
+from parrotc.ir.names import Names
 from parrotc.ir.ops import (
     Attempt,
     Block,
@@ -22,7 +22,6 @@ from parrotc.ir.ops import (
     walk,
     with_blocks,
 )
-from parrotc.ir.types import Type
 
 
 def map_bodies(module: Module, change: Callable[[Flow | Function], Block]) -> Module:
@@ -35,15 +34,6 @@ def map_bodies(module: Module, change: Callable[[Flow | Function], Block]) -> Mo
 def map_flows(module: Module, change: Callable[[Flow], Block]) -> Module:
     """The module with the body of every flow changed."""
     return replace(module, flows=tuple(replace(f, body=change(f)) for f in module.flows))
-
-
-def values_of(block: Block) -> Iterator[Value]:
-    """Every value that a block or a region in it defines."""
-    yield from block.params
-    for op in walk(block):
-        yield from op.results
-        for inner in blocks(op):
-            yield from inner.params
 
 
 def count_uses(block: Block) -> Counter[str]:
@@ -78,37 +68,6 @@ def holds_sampled(op: Op) -> bool:
 def iterates(op: Op) -> bool:
     """Whether an op's regions add an index to the draw keys of what is in them."""
     return isinstance(op, Map | Fold | Attempt)
-
-
-class Names:
-    """Fresh value names for one flow: `c.1`, `c.2`, … after those that are taken."""
-
-    def __init__(self, block: Block) -> None:
-        self._block = block
-        self._next: dict[str, int] = {}
-
-    def fresh(self, hint: str, type_: Type) -> Value:
-        """A new value. A number at the end of `hint` is not part of the name."""
-        stem = base_name(hint)
-        number = self._next.get(stem, 0)
-        while (name := f"{stem}.{number}" if number else stem) in self._taken:
-            number += 1
-        self._next[stem] = number + 1
-        self._taken.add(name)
-        return Value(name, type_)
-
-    def like(self, value: Value) -> Value:
-        return self.fresh(value.name, value.type)
-
-    @cached_property
-    def _taken(self) -> set[str]:
-        return {value.name for value in values_of(self._block)}  # many flows need no fresh name
-
-
-def base_name(name: str) -> str:
-    """A name without the number that made it unique."""
-    stem, dot, number = name.rpartition(".")
-    return stem if dot and number.isdigit() else name
 
 
 class Copy:

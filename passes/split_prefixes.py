@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from parrotc.ir.names import Names
 from parrotc.ir.ops import (
     Block,
     Fill,
@@ -42,7 +43,7 @@ from parrotc.passes.chains import origins
 from parrotc.passes.forest import Forest
 from parrotc.passes.regions import Position
 from parrotc.passes.remark import Remark, Remarks
-from parrotc.passes.rewrite import Names, map_flows
+from parrotc.passes.rewrite import map_flows
 from parrotc.passes.target import Target
 from parrotc.passes.trie import Node, Unit, parts_of
 
@@ -50,8 +51,10 @@ WORTH_SAYING = 16  # shared tokens
 
 
 def split_prefixes(module: Module, target: Target, remarks: Remarks) -> Module:
-    forest = Forest(module)
+    forest = Forest(module, target)
     module = map_flows(module, lambda flow: _Splitting(flow, forest, target, remarks).body())
+    for model, nodes in forest.left_out.items():
+        _remark_left_out(model, nodes, target, remarks)
     return replace(module, prefixes=_prefixes(forest, target, remarks))
 
 
@@ -72,6 +75,20 @@ def _prefixes(forest: Forest, target: Target, remarks: Remarks) -> tuple[Prefix,
         message = f"{len(tokens)} tokens of `{model}` are filled once for {users}"
         remarks.append(Remark("split-prefixes", message))
     return tuple(found)
+
+
+def _remark_left_out(model: str, nodes: list[Node], target: Target, remarks: Remarks) -> None:
+    """Say what is filled again in each run, though every run begins with it."""
+    ends = [node for node in nodes if node.ends]
+    if not ends:
+        return
+    tokens = sum(len(node.units) for node in nodes)
+    room = target.models[model].kept
+    message = (
+        f"{len(ends)} constant starts of `{model}` with {tokens:,} tokens are filled in each run: "
+        f"{room:,} tokens are kept between runs"
+    )
+    remarks.append(Remark("split-prefixes", message))
 
 
 def _text(ids: tuple[int, ...], model: str, target: Target) -> str:
@@ -209,7 +226,7 @@ class _Splitting:
         self._regions += 1
         ops: list[Op] = []
         for at, op in enumerate(block.ops):
-            ops += self._inserted.get(Position(region, at), ())
+            ops += sorted(self._inserted.get(Position(region, at), ()), key=_opens_first)
             match op:
                 case Open():
                     pass  # made anew where it is needed
@@ -223,3 +240,10 @@ class _Splitting:
                     ops.append(op)
         yields = tuple(self._same.get(value, value) for value in block.yields)
         return Block(block.params, tuple(ops), yields)
+
+
+def _opens_first(op: Op) -> tuple[int, int, str]:
+    """Opened prefixes by number before the fills, in whatever order contexts were asked for."""
+    if not isinstance(op, Open):
+        return (1, 0, "")
+    return (0, len(op.prefix or ""), op.prefix or "")

@@ -6,14 +6,13 @@ Level O0 makes a program runnable and nothing else; O1 shares, merges, moves and
 every generation seeing exactly the tokens it sees at O0.
 """
 
-import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parrotc.ir.collector import paused
 from parrotc.ir.diagnostic import CompileError
 from parrotc.ir.ops import Module
 from parrotc.ir.printer import print_module
@@ -28,9 +27,11 @@ from parrotc.passes.group import group
 from parrotc.passes.hoist import hoist
 from parrotc.passes.lifetimes import lifetimes
 from parrotc.passes.lower_calls import lower_calls
+from parrotc.passes.prefill_split import prefill_split
 from parrotc.passes.propagate_criteria import propagate_criteria
 from parrotc.passes.remark import Remarks
 from parrotc.passes.split_prefixes import split_prefixes
+from parrotc.passes.stream_through import stream_through
 from parrotc.passes.target import Target
 from parrotc.passes.tokenize import tokenize
 
@@ -63,23 +64,30 @@ PASSES: dict[str, PassInfo] = {
     "split-prefixes": _row(split_prefixes),
     "propagate-criteria": _row(propagate_criteria),
     "group": _row(group),
+    "prefill-split": _row(prefill_split),
+    "stream-through": _row(stream_through),
     "estimate": _row(estimate),
     "lifetimes": _row(lifetimes),
 }  # fmt: skip
 
+ORDER = (
+    "effects", "fold-constants", "lower-calls", "apply-template", "tokenize", "dce", "cse",
+    "hoist", "split-prefixes", "cse", "propagate-criteria", "group", "prefill-split",
+    "stream-through", "estimate", "lifetimes",
+)  # fmt: skip
+OFF = ("prefill-split", "stream-through")  # those that do not win: `benchmarks/pipelining.py`
+
 PIPELINES: dict[str, tuple[str, ...]] = {
     "O0": ("effects", "lower-calls", "apply-template", "tokenize", "lifetimes"),
-    "O1": (
-        "effects", "fold-constants", "lower-calls", "apply-template", "tokenize", "dce", "cse",
-        "hoist", "split-prefixes", "cse", "propagate-criteria", "group", "estimate", "lifetimes",
-    ),
-}  # fmt: skip
+    "O1": tuple(name for name in ORDER if name not in OFF),
+}
 
 
-def with_pass(name: str) -> tuple[str, ...]:
-    """O0 and one more pass, at the place that it has in O1."""
-    wanted = {name, *PIPELINES["O0"]}
-    return tuple(dict.fromkeys(one for one in PIPELINES["O1"] if one in wanted))
+def with_pass(name: str, pipeline: str = "O0") -> tuple[str, ...]:
+    """A pipeline and one more pass, at the place that it has among all."""
+    wanted = {name, *PIPELINES[pipeline]}
+    names = [one for one in ORDER if one in wanted]
+    return tuple(dict.fromkeys(names)) if pipeline == "O0" else tuple(names)
 
 
 @dataclass(slots=True)
@@ -136,25 +144,12 @@ def run(
         PASSES[name]  # an unknown name is told before anything runs
     found: Remarks = [] if remarks is None else remarks
     work = _Run(target, names, verify_each, after, found, times, crash_folder)
-    with _no_collection():
+    with paused():
         if verify_each:
             verify(module)
         for name in names:
             module = work.step(name, module)
     return module
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Modules hold no cycles, so looking for some, again and again, only costs: half the time."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def write_reproducer(module: Module, name: str, folder: Path) -> str:

@@ -56,14 +56,23 @@ class Cost:
     decode_batched: float = 1 / 300
 
 
+KEPT = 16_384
+"""Tokens of prefixes that an engine keeps between runs: twice the default context. In float32 they
+take 0.8 GB of a model with 135 million parameters, in bfloat16 2 GB of one with 8 billion."""
+
+
 @dataclass(frozen=True)
 class ModelTarget:
-    """One model of the program. A text endpoint (chat API) has no tokenizer: messages stay."""
+    """One model of the program. A text endpoint (chat API) has no tokenizer: messages stay.
+
+    `kept` is how many tokens of prefixes may stay filled between runs, until a program is closed.
+    """
 
     tokenizer: Tokenizer | None
     render: Renderer | None
     context_length: int = 8192
     cost: Cost = Cost()
+    kept: int = KEPT
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,17 @@
 
 What is constant is trimmed now. Where the outermost text is a value, the values up to the first
 text that is not blank are put together and trimmed by a function, so that an empty value uncovers
-the white space behind it, as it would in the template.
+the white space behind it, as it would in the template. Token ids that are handed over are no edge:
+they stay as they are, and so does what comes after them on the way in.
 """
 
 from collections.abc import Sequence
 
-from parrotc.ir.ops import Apply, Op, Part, Text, Value
+from parrotc.ir.names import Names
+from parrotc.ir.ops import Apply, Op, Part, Text, Value, is_handed
 from parrotc.ir.source import Span
 from parrotc.ir.types import STR
 from parrotc.passes.fills import joined
-from parrotc.passes.rewrite import Names
 
 FUNCTIONS = {(True, True): "strip", (True, False): "lstrip", (False, True): "rstrip"}
 
@@ -28,6 +29,13 @@ class Trimmer:
 
     def trim(self, parts: tuple[Part, ...], left: bool, right: bool) -> tuple[Part, ...]:
         """The parts without white space at the asked sides, whatever the values are."""
+        handed = [n for n, part in enumerate(parts) if is_handed(part)]
+        if handed:
+            first, last = handed[0], handed[-1] + 1
+            lead, trail = parts[:first], parts[last:]
+            lead = self.trim(lead, True, False) if left and lead else lead
+            trail = self.trim(trail, False, True) if right and trail else trail
+            return joined((*lead, *parts[first:last], *trail))
         solid = [n for n, part in enumerate(parts) if is_solid(part)]
         if not solid:
             return self._function((left, right), parts)

@@ -10,6 +10,8 @@ Nodes form a tree. One is filled when the first generation below it needs it, on
 prompts share it, and is freed in the engine when nothing needs it any more. Both are counted:
 whoever keeps one takes it, and drops it in the end. So a run that dropped everything it took leaves
 nothing in any engine.
+
+A node that will be needed may be filled *early*, with what room the engine has: see `begin`.
 """
 
 import asyncio
@@ -20,9 +22,18 @@ from itertools import count
 from typing import Any
 
 from parrotc.runtime.answers import Answers
-from parrotc.runtime.engines.protocol import ContextId, Engine, FillRequest
+from parrotc.runtime.engines.protocol import (
+    ContextId,
+    Engine,
+    EngineError,
+    FillRequest,
+    Hurrying,
+)
 from parrotc.runtime.errors import Failed
 from parrotc.runtime.trace import Trace
+
+PATIENCE = 0.01  # seconds: what is needed that soon is not filled early
+AHEAD = 16  # nodes of a session that were filled early and have not been needed yet
 
 
 class Session:
@@ -37,6 +48,7 @@ class Session:
         self.context_length = context_length
         self.room = asyncio.Semaphore(width)
         self.answers = Answers()
+        self.ahead: set[Node] = set()  # filled early, and nobody has needed them yet
         self._names = count(1)
         self._garbage: list[ContextId] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,6 +65,11 @@ class Session:
     async def _collect(self) -> None:
         garbage, self._garbage = self._garbage, []
         await self.engine.free(garbage)
+
+    def hurry(self, contexts: Sequence[ContextId]) -> None:
+        """Somebody waits for contexts that are being filled early."""
+        if contexts and isinstance(self.engine, Hurrying):
+            self.spawn(self.engine.hurry(contexts))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run engine work that nobody may cut in the middle."""
@@ -86,7 +103,7 @@ class Node:
         self.length: int = (parent.length if parent else 0) + len(self.ids)
         self.generated_length: int = parent.generated_length if parent else 0
         self.context: ContextId | None = None  # once the engine has it
-        self._fill: asyncio.Task[None] | None = None
+        self._fill: _Fill | None = None  # while it is being filled
         self._count = 1
         self._hash: blake2b = parent._hash.copy() if parent else blake2b(digest_size=16)
         self._hash.update(array("I", self.ids).tobytes())
@@ -125,6 +142,7 @@ class Node:
     def _release(self) -> "Node | None":
         """Let go of the storage; gives the parent, which has one holder less to hear of it."""
         self._count = -1  # so that it can neither be taken nor released again
+        self.session.ahead.discard(self)
         if self.context is not None:
             self.session.discard(self.context)
         parent, self.parent = self.parent, None
@@ -137,11 +155,44 @@ class Node:
         """
         while self.context is None:
             self.check_length()
-            if self._fill is None:
-                self._start_fill(trace)
-            assert self._fill is not None
-            await asyncio.shield(self._fill)
+            self._hurry()
+            fill = self._fill or self._start_fill(trace)
+            try:
+                await asyncio.shield(fill.task)
+            except EngineError:
+                if not fill.began_early:  # else it was refused the room that it may have now
+                    raise
+        self.session.ahead.discard(self)
         return self.context
+
+    def begin(self, trace: Trace, *, at_once: bool = False) -> None:
+        """Fill this node early, unless it is needed or dropped in the next moment (`PATIENCE`).
+
+        Never fails: what cannot be filled early is filled when it is needed, and fails then.
+        """
+        session = self.session
+        if self.context is None and self._fill is None and self.length <= session.context_length:
+            self.take()
+            session.spawn(self._begin(trace, 0.0 if at_once else PATIENCE))
+
+    async def _begin(self, trace: Trace, patience: float) -> None:
+        await asyncio.sleep(patience)
+        is_wanted = self._count > 1 and len(self.session.ahead) < AHEAD
+        if is_wanted and self.context is None and self._fill is None:
+            self.session.ahead.add(self)
+            self._start_fill(trace, is_early=True)
+        self.drop()
+
+    def _hurry(self) -> None:
+        """What is being filled early, here and above, is needed now."""
+        asked: list[ContextId] = []
+        node: Node | None = self
+        while node is not None and node.context is None:
+            if node._fill is not None:
+                asked += node._fill.asked if node._fill.is_early else ()
+                node._fill.is_early = False
+            node = node.parent
+        self.session.hurry(asked)
 
     def check_length(self, more: int = 0) -> None:
         """Raises `Failed` if the model cannot read this sequence and `more` tokens after it."""
@@ -153,36 +204,55 @@ class Node:
                 help="shorten what the prompt reads, with `truncate(tokens=…)` or smaller chunks",
             )
 
-    def _start_fill(self, trace: Trace) -> None:
+    def _start_fill(self, trace: Trace, is_early: bool = False) -> "_Fill":
         """Fill this node and those above it that wait too, in one message."""
         chain: list[Node] = []
         node: Node | None = self
         while node is not None and node.context is None and node._fill is None:
             chain.append(node)
             node = node.parent
-        chain.reverse()
-        task = self.session.spawn(_fill_chain(chain, trace))
-        task.add_done_callback(_retrieve)
+        fill = _Fill(chain[::-1], trace, is_early)
         for node in chain:
-            node._fill = task
+            node._fill = fill
+        return fill
 
 
-async def _fill_chain(chain: list[Node], trace: Trace) -> None:
-    """Make the engine's contexts of `chain`, parents first, below one that may be on its way."""
-    session, above = chain[0].session, chain[0].parent
-    try:
-        parent = await above.ensure(trace) if above else None
-        requests: list[FillRequest] = []
-        for node in chain:
-            requests.append(FillRequest(session.new_context(), parent, node.ids))
-            parent = requests[-1].context
-        await session.engine.fill(requests)
-        for node, request in zip(chain, requests, strict=True):
-            node.context = request.context
-        trace.counters.tokens_filled += sum(len(node.ids) for node in chain)
-        trace.tell("filled")
-    finally:
-        _end_fill(chain)
+class _Fill:
+    """The filling of a chain of nodes by one message, below one that may be on its way.
+
+    `is_early` as long as nobody needs them. An early one takes what room there is: it makes
+    nothing above it urgent, and where it fails the nodes are filled again when they are needed.
+    """
+
+    def __init__(self, chain: list[Node], trace: Trace, is_early: bool) -> None:
+        self.is_early = self.began_early = is_early
+        self.asked: list[ContextId] = []  # of the engine, parents first
+        self.task = chain[0].session.spawn(self._run(chain, trace))
+        self.task.add_done_callback(_retrieve)
+
+    async def _run(self, chain: list[Node], trace: Trace) -> None:
+        session, above = chain[0].session, chain[0].parent
+        try:
+            parent = await self._parent(above, trace) if above else None
+            requests: list[FillRequest] = []
+            for node in chain:
+                self.asked.append(session.new_context())
+                requests.append(FillRequest(self.asked[-1], parent, node.ids, self.is_early))
+                parent = self.asked[-1]
+            await session.engine.fill(requests)
+            for node, context in zip(chain, self.asked, strict=True):
+                node.context = context
+            trace.counters.tokens_filled += sum(len(node.ids) for node in chain)
+            trace.tell("filled")
+        finally:
+            _end_fill(chain)
+
+    async def _parent(self, above: Node, trace: Trace) -> ContextId:
+        while self.is_early and above._fill is not None:
+            await asyncio.wait((above._fill.task,))
+        if self.is_early and above.context is None:
+            raise EngineError("capacity", "there was no room for what an early fill continues")
+        return await above.ensure(trace)
 
 
 def _end_fill(chain: list[Node]) -> None:

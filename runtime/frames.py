@@ -16,11 +16,12 @@ from parrotc.runtime.variables import State, TextSink, Variable
 
 
 class Frame:
-    """`path` are the iteration and attempt numbers around it; `sinks` watch texts by name."""
+    """`path` are the iteration and attempt numbers around it; `sinks` watch texts by name. Slow
+    steps wait for `gate`, if there is one."""
 
     __slots__ = (
         "_freeing", "_holders", "_prompts", "_tasks", "_values",
-        "code", "effects", "parent", "path", "sinks",
+        "code", "effects", "gate", "parent", "path", "sinks",
     )  # fmt: skip
 
     def __init__(
@@ -29,22 +30,23 @@ class Frame:
         parent: "Frame | None" = None,
         path: tuple[int, ...] = (),
         sinks: Mapping[str, TextSink] | None = None,
+        gate: asyncio.Event | None = None,
     ) -> None:
         self.code = code
         self.parent = parent
         self.path = path
         self.sinks = sinks or {}
+        self.gate = gate
         self.effects: list[asyncio.Task[None]] = []
-        self._values: dict[str, Variable] = {}
+        self._values = {name: Variable(name) for name in code.block.params}
+        for item in code.items:
+            self._values.update((name, Variable(name)) for name in item.step.results)
         self._prompts: dict[str, Prompt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._holders: Counter[str] = Counter()
         self._freeing: set[str] = set()
 
     # --- variables ---
-
-    def declare(self, name: str) -> None:
-        self._values[name] = Variable(name)
 
     def find(self, name: str) -> Variable:
         """The variable, here or in the regions around."""

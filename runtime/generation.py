@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import asdict
 
+from parrotc.ir.scalar import Spoken
 from parrotc.ir.schema import Constraint as TypeConstraint
 from parrotc.ir.schema import constraint_of, read, scored
 from parrotc.ir.tokenhash import draw_key
@@ -21,7 +22,7 @@ from parrotc.runtime.errors import Failed
 from parrotc.runtime.prompts import Prompt
 from parrotc.runtime.steps import Generate
 from parrotc.runtime.trace import Trace
-from parrotc.runtime.variables import TextSink
+from parrotc.runtime.variables import PieceSink
 
 _FREE = TypeConstraint()
 
@@ -35,11 +36,13 @@ async def generate(
     path: tuple[int, ...],
     limit: int | None,
     trace: Trace,
-    sink: TextSink | None,
+    sink: PieceSink | None,
+    hands: bool = False,
 ) -> tuple[Prompt, Json]:
     """The prompt after the generation, held for the caller, and the value. Raises `Failed`.
 
-    `limit` caps free text only: a structured value that is cut is no value.
+    `limit` caps free text only: a structured value that is cut is no value. With `hands`, a text
+    comes with the ids it was generated as.
     """
     prompt.check_tokens()
     wanted = constraint_of(type_)
@@ -61,7 +64,10 @@ async def generate(
     except Failed:
         node.drop()
         raise
-    return prompt.generated(node, finished.ids[: finished.kept], finished.rest), value
+    kept = finished.ids[: finished.kept]
+    if hands and value == finished.text:  # `rest`, whose token was cut, is tokenised anew
+        value = Spoken.of(value, (*kept, *prompt.encoder.encode(finished.rest)))
+    return prompt.generated(node, kept, finished.rest), value
 
 
 async def _answered(
@@ -71,7 +77,7 @@ async def _answered(
     constraint: Constraint | None,
     path: tuple[int, ...],
     trace: Trace,
-    sink: TextSink | None,
+    sink: PieceSink | None,
 ) -> tuple[Finished, Node]:
     """What the model says, or said before where the call may be cached; the node after it is held
     for the caller."""
@@ -96,13 +102,13 @@ async def _answered(
 
 
 def _repeat(
-    known: Finished, site: str, path: tuple[int, ...], trace: Trace, sink: TextSink | None
+    known: Finished, site: str, path: tuple[int, ...], trace: Trace, sink: PieceSink | None
 ) -> None:
     """Tell of a call that is done without the engine."""
     trace.tell("started", site, path)
     trace.tell("text", site, path, known.text)
     if sink is not None:
-        sink(known.text)
+        sink(Piece(known.text, known.ids[: known.kept]))
     trace.counters.calls_done += 1
     trace.tell("finished", site, path)
 
@@ -115,7 +121,7 @@ async def _run(
     constraint: Constraint | None,
     path: tuple[int, ...],
     trace: Trace,
-    sink: TextSink | None,
+    sink: PieceSink | None,
 ) -> tuple[Finished, Node]:
     """Fill what the prompt needs and generate."""
     context = await node.ensure(trace)
@@ -158,7 +164,7 @@ async def _stream(
     site: str,
     path: tuple[int, ...],
     trace: Trace,
-    sink: TextSink | None,
+    sink: PieceSink | None,
 ) -> Finished:
     """Run the generation to its end. Leaving early, in whatever way, drops its context."""
     counters = trace.counters
@@ -171,7 +177,7 @@ async def _stream(
             if isinstance(piece, Piece):
                 trace.tell("text", site, path, piece.text)
                 if sink is not None:
-                    sink(piece.text)
+                    sink(piece)
             else:
                 finished = piece
     except BaseException:

@@ -4,6 +4,10 @@ A step starts when its operands are ready. Quick ones (data, and contexts, which
 a generation needs them) run where they stand; the others are tasks. A failure is the outcome of
 the step it began in and of all that read it; a region ends with the outcomes of its yields, when
 the steps with effects have run too, and what is left in it is cancelled.
+
+Where the compiler marked them, fills begin before they are needed: while the value that the prompt
+waits for is on its way (`early`), with as much of it as is there (`stream`), and in a fold for the
+round after the one that runs (`ahead`).
 """
 
 import asyncio
@@ -13,11 +17,14 @@ from typing import Any
 from parrotc.ir.scalar import ScalarError, apply
 from parrotc.ir.types import Json
 from parrotc.runtime.code import Code, Item
+from parrotc.runtime.engines.protocol import Piece
 from parrotc.runtime.errors import Failed, Failure
 from parrotc.runtime.frames import Frame, ended
 from parrotc.runtime.generation import generate
+from parrotc.runtime.pipes import Pipe, TextPipe, TokenPipe
 from parrotc.runtime.prompts import Part, Prompt, Special
 from parrotc.runtime.resources import Resources
+from parrotc.runtime.rounds import Round, drop
 from parrotc.runtime.steps import (
     AnyStep,
     Apply,
@@ -38,7 +45,7 @@ from parrotc.runtime.steps import (
     TextPart,
 )
 from parrotc.runtime.trace import Trace
-from parrotc.runtime.variables import State, TextSink
+from parrotc.runtime.variables import PieceSink, State, TextSink
 
 BREATH = 500  # steps started in one go before others get a turn
 
@@ -51,6 +58,7 @@ class Interpreter:
         self._trace = trace
         self._seed = seed
         self._keep = keep
+        self._hands = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._finished: dict[str, Json] = {}
         self._partial: dict[str, tuple[list[Json], set[int]]] = {}
@@ -70,6 +78,7 @@ class Interpreter:
     ) -> Json | Failure:
         """The flow's result, or why there is none. Bugs of ours are raised."""
         (result,) = code.block.yields
+        self._hands = code.hands
         frame = Frame(code, sinks={result: sink} if sink else None)
         self._expect(code.calls)
         work = asyncio.ensure_future(
@@ -93,14 +102,13 @@ class Interpreter:
     ) -> list[Any]:
         """The outcomes of a frame's yields; contexts among them come with a hold of their own.
 
-        The frame takes over the holds of `params`. Unless `patient`, steps with effects are not
-        waited for once a yield has failed.
+        The frame takes over the holds of `params`: of all, or of the first if it is `ahead`. Unless
+        `patient`, steps with effects are not waited for once a yield has failed.
         """
         block = frame.code.block
         held: list[Any] = []
         try:
-            for name, outcome in zip(block.params, params, strict=True):
-                frame.declare(name)
+            for name, outcome in zip(block.params, params, strict=frame.gate is None):
                 frame.assign(name, outcome)
             await self._start(frame)
             outcomes = [await frame.find(name).wait() for name in block.yields]
@@ -112,14 +120,11 @@ class Interpreter:
             try:
                 await frame.close()
             except asyncio.CancelledError:
-                _drop(held)
+                drop(held)
                 raise
         return held
 
     async def _start(self, frame: Frame) -> None:
-        for item in frame.code.items:
-            for name in item.step.results:
-                frame.declare(name)
         for number, item in enumerate(frame.code.items):
             if isinstance(item.step, Free):
                 frame.free(item.step.context)
@@ -137,12 +142,17 @@ class Interpreter:
     async def _later(self, item: Item, frame: Frame) -> None:
         """A step that has to wait, for operands or for its work."""
         try:
+            if item.streams is not None:
+                await self._streamed(item, item.streams, frame)
+                return
             for name in item.reads:
                 await frame.find(name).wait()
             if item.is_quick:
                 self._quick(item, frame)
-            else:
-                await self._slow(item, frame)
+                return
+            if frame.gate is not None:
+                await frame.gate.wait()
+            await self._slow(item, frame)
         except Exception as error:  # a bug of ours must not leave getters hanging
             if not self._broken.done():
                 self._broken.set_exception(error)
@@ -151,12 +161,34 @@ class Interpreter:
 
     # --- steps ---
 
-    def _quick(self, item: Item, frame: Frame) -> None:
+    async def _streamed(self, item: Item, source: str, frame: Frame) -> None:
+        """A fill whose first part is filled while it is still being generated."""
+        step = item.step
+        assert isinstance(step, Fill)
+        base = await frame.find(step.context).wait()
+        pipe: Pipe | None = None
+        if isinstance(base, Prompt) and not base.is_message_list():
+            kind = TextPipe if source in item.reads else TokenPipe
+            pipe = kind(base, self._trace)
+        try:
+            if pipe is not None:
+                frame.find(source).watch(pipe.tell)
+            for name in item.reads:
+                await frame.find(name).wait()
+            self._quick(item, frame, pipe)
+        finally:
+            if pipe is not None:
+                pipe.close()
+
+    def _quick(self, item: Item, frame: Frame, pipe: Pipe | None = None) -> None:
         step = item.step
         failure = _poison(item, frame)
         try:
             if failure is None:
-                frame.assign(step.results[0], self._value(step, frame))
+                value = self._value(step, frame, pipe)
+                frame.assign(step.results[0], value)
+                if step.notes.get("early") and isinstance(value, Prompt):
+                    value.begin(self._trace)
         except Failed as failed:
             failure = failed.at(self._resources.span(step))
         except ScalarError as error:
@@ -164,7 +196,7 @@ class Interpreter:
         if failure is not None:
             frame.fail(item, failure)
 
-    def _value(self, step: AnyStep, frame: Frame) -> Any:
+    def _value(self, step: AnyStep, frame: Frame, pipe: Pipe | None) -> Any:
         """The value of a step that needs no waiting."""
         match step:
             case Const():
@@ -175,7 +207,7 @@ class Interpreter:
             case Open():
                 return self._resources.open(step.model, step.prefix)
             case Fill():
-                return frame.get(step.context).fill(_parts(step, frame))
+                return (pipe or frame.get(step.context)).fill(_parts(step, frame))
             case Message():
                 return frame.get(step.context).start_message(step.role)
             case End():
@@ -227,7 +259,8 @@ class Interpreter:
             path=frame.path,
             limit=self._resources.max_new_tokens,
             trace=self._trace,
-            sink=frame.sinks.get(step.results[1]),
+            sink=_sink(step.results[1], frame),
+            hands=self._hands,
         )
 
     async def _native(self, step: Native, frame: Frame) -> Json:
@@ -294,6 +327,8 @@ class Interpreter:
     async def _fold(self, item: Item, step: Fold, frame: Frame) -> Sequence[Any]:
         (code,) = item.regions
         carried = [_held(frame.get(name)) for name in step.inits]
+        if step.notes.get("ahead") and not step.early:
+            return await self._fold_ahead(code, frame.get(step.items), carried, frame)
         for index, value in enumerate(frame.get(step.items)):
             self._expect(code.calls)
             params = [value, index, *carried]
@@ -301,11 +336,35 @@ class Interpreter:
             if step.early:
                 go_on, *carried = carried
                 if isinstance(go_on, Failure):
-                    _drop(carried)
+                    drop(carried)
                     return [go_on] * len(step.results)
                 if not go_on:
                     break
         return carried
+
+    async def _fold_ahead(
+        self, code: Code, items: Sequence[Json], carried: Sequence[Any], frame: Frame
+    ) -> Sequence[Any]:
+        """A fold each of whose rounds begins, but for slow steps, while the one before it runs."""
+        self._expect(code.calls * len(items))
+        begun: list[Round] = []
+        try:
+            for index in range(len(items)):
+                while len(begun) < min(index + 2, len(items)):
+                    begun.append(self._round(code, frame, items, len(begun)))
+                begun[index].go(carried)
+                if index + 1 < len(begun):
+                    begun[index].flow_into(begun[index + 1])
+                carried = await begun[index].take()
+            return carried
+        finally:
+            for one in begun[-2:]:
+                await one.abandon()
+
+    def _round(self, code: Code, frame: Frame, items: Sequence[Json], index: int) -> Round:
+        inner = Frame(code, frame, (*frame.path, index), gate=asyncio.Event())
+        work = self._region(inner, [items[index], index])
+        return Round(inner, asyncio.ensure_future(work))
 
     async def _attempt(self, item: Item, step: Attempt, frame: Frame) -> Sequence[Any]:
         (code,) = item.regions
@@ -318,7 +377,7 @@ class Interpreter:
             failure = next((o for o in outcomes if isinstance(o, Failure)), None)
             if failure is None:
                 return outcomes
-            _drop(outcomes)
+            drop(outcomes)
         return [None if step.tolerant else failure] * len(step.results)
 
     def _remember(self, item: Item, outcomes: Sequence[Any]) -> None:
@@ -344,10 +403,17 @@ def _held(outcome: Any) -> Any:
     return outcome.take() if isinstance(outcome, Prompt) else outcome
 
 
-def _drop(outcomes: Sequence[Any]) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, Prompt):
-            outcome.drop()
+def _sink(name: str, frame: Frame) -> PieceSink:
+    """Tells whoever watches a text that is being generated, in this run and outside of it."""
+    told, outside = frame.find(name), frame.sinks.get(name)
+    if outside is None:
+        return told.tell
+
+    def tell(piece: Piece) -> None:
+        told.tell(piece)
+        outside(piece.text)
+
+    return tell
 
 
 def _parts(step: Fill, frame: Frame) -> list[Part]:
@@ -359,5 +425,6 @@ def _parts(step: Fill, frame: Frame) -> list[Part]:
             case IdsPart():
                 parts.append(Special(part.ids, part.text))
             case _:
-                parts.append(frame.get(part.value))
+                value: str | list[int] = frame.get(part.value)
+                parts.append(Special(tuple(value)) if isinstance(value, list) else value)
     return parts

@@ -6,7 +6,8 @@
 Text up to the next hard boundary is tokenised as one string, because what follows a text may still
 change its last tokens (`design/ir.md`, *What the tokens of a prompt are*). When several prompts
 go on from one that has pending text, the tokens that no continuation can change become a node of
-their own, the *head*, so that a long value is filled once and not for each of them.
+their own, the *head*, so that a long value is filled once and not for each of them. So are those of
+a prompt that is filled early, while something else that it reads is still on its way.
 
 Where a chat template runs late, the prompt is a list of messages, and tokens only after `render`.
 """
@@ -17,6 +18,7 @@ from typing import Protocol
 
 from parrotc.runtime.contexts import Node, Session
 from parrotc.runtime.errors import Failed
+from parrotc.runtime.trace import Trace
 
 EARLY = 16  # tokens of pending text that are worth a node of their own
 
@@ -150,7 +152,8 @@ class Prompt:
                 ids += self.encoder.encode(pending) if pending else []
                 ids += part.ids
                 pending = ""
-        return self._next(Node(self.session, above, ids), pending, messages)
+        node = above.take() if above and not ids else Node(self.session, above, ids)
+        return self._next(node, pending, messages)
 
     def _boundary(self, text: str) -> tuple[Node | None, list[int]]:
         """Where pending text and `text` end at a hard boundary: a node, and the ids after it."""
@@ -180,6 +183,24 @@ class Prompt:
     def share(self) -> None:
         """Several prompts will go on from this one: give the ids that are certain a node."""
         self._is_shared = True
+        self._fix_head()
+
+    def begin(self, trace: Trace, *, at_once: bool = False) -> None:
+        """Fill what is certain early: see `Node.begin`."""
+        self._fix_head()
+        node = self._head or self.node
+        if node is not None:
+            node.begin(trace, at_once=at_once)
+
+    def with_head_of(self, other: "Prompt") -> "Prompt":
+        """This prompt, going on through the head of one that has read more."""
+        prompt = self._next(self.node and self.node.take(), self.pending, self.messages)
+        if other._head is not None:
+            prompt._head, prompt._head_ids = other._head.take(), other._head_ids
+        return prompt
+
+    def _fix_head(self) -> None:
+        """Give the ids of pending text that are certain a node, where they are worth one."""
         if not self.pending or self.is_message_list():
             return
         ids = tuple(self.encoder.stable_prefix(self.pending))

@@ -9,7 +9,11 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
+from parrotc.runtime.engines.protocol import Piece
 from parrotc.runtime.errors import Failure
+
+TextSink = Callable[[str], None]  # told each piece of a text while it is generated
+PieceSink = Callable[[Piece], None]
 
 
 class State(StrEnum):
@@ -21,13 +25,30 @@ class State(StrEnum):
 class Variable:
     """One value of a run. Belongs to one event loop."""
 
-    __slots__ = ("_outcome", "_waiters", "name", "state")
+    __slots__ = ("_outcome", "_pieces", "_waiters", "_watchers", "name", "state")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = State.EMPTY
         self._outcome: Any = None
         self._waiters: list[asyncio.Future[None]] | None = None
+        self._pieces: list[Piece] | None = None
+        self._watchers: list[PieceSink] | None = None
+
+    def tell(self, piece: Piece) -> None:
+        """Some more of the text that will be the value."""
+        self._pieces = self._pieces or []
+        self._pieces.append(piece)
+        for watcher in self._watchers or ():
+            watcher(piece)
+
+    def watch(self, watcher: PieceSink) -> None:
+        """Have `watcher` told all pieces of the text: those that were there, then the others."""
+        for piece in self._pieces or ():
+            watcher(piece)
+        if self.state is State.EMPTY:
+            self._watchers = self._watchers or []
+            self._watchers.append(watcher)
 
     def set(self, outcome: Any) -> None:
         """Give the value, or the `Failure`, and wake everybody. Only once."""
@@ -36,6 +57,7 @@ class Variable:
         self._outcome = outcome
         self.state = State.FAILED if isinstance(outcome, Failure) else State.READY
         waiters, self._waiters = self._waiters, None
+        self._pieces = self._watchers = None
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
@@ -56,6 +78,3 @@ class Variable:
             self._waiters.append(waiter)
             await waiter
         return self._outcome
-
-
-TextSink = Callable[[str], None]  # told each piece of a text while it is generated

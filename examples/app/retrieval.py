@@ -17,7 +17,8 @@ class Doc(TypedDict):
     text: str
 
 
-NOTES: dict[str, str] = json.loads((Path(__file__).parent.parent / "data/notes.json").read_text())
+_DATA = Path(__file__).resolve().parent.parent / "data"
+NOTES: dict[str, str] = json.loads((_DATA / "notes.json").read_text())
 
 _WORD = re.compile(r"[a-z0-9]{4,}")  # shorter words tell little
 

@@ -14,6 +14,7 @@ from parrotc.check.prompts import check_prompt
 from parrotc.check.report import Report
 from parrotc.check.session import File, Session
 from parrotc.check.testing import check_test
+from parrotc.frontends import worded
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Source, Span
 from parrotc.syntax import tree
@@ -31,7 +32,7 @@ def check(root: Source, load: Loader) -> tuple[Program, tuple[Diagnostic, ...]]:
     files = tuple(imports.files.values())
     _check_bodies(session, files)
     lint(session, files)
-    return _program(session, file, files), _ordered(session.report.found, files)
+    return _program(session, file, files), _ordered(worded(session.report.found), files)
 
 
 def _check_bodies(session: Session, files: tuple[File, ...]) -> None:

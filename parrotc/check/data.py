@@ -6,6 +6,7 @@ from parrotc.check import rules
 from parrotc.check.narrowing import narrow
 from parrotc.check.report import did_you_mean
 from parrotc.check.rules import BROKEN, EMPTY_LIST, a
+from parrotc.check.typeexprs import TypeReader
 from parrotc.ir.types import FLOAT, INT, NONE, STR, Field, ListOf, Record, Scored, Type
 from parrotc.syntax import tree
 
@@ -49,6 +50,8 @@ def tuple_(exprs: "Exprs", node: tree.TupleExpr, hint: Type | None) -> Type:
 
 def record(exprs: "Exprs", node: tree.RecordExpr, hint: Type | None) -> Type:
     """A record literal: by the fields of the class that is wanted, or of its own kind."""
+    if node.type is not None:
+        hint = TypeReader(exprs.session, exprs.file).read(node.type)
     if not isinstance(hint, Record):
         fields = [Field(given.name or "", exprs.expr(given.value)) for given in node.fields]
         _duplicates(exprs, node)

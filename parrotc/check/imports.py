@@ -8,10 +8,10 @@ from parrotc.check.program import Symbol
 from parrotc.check.report import did_you_mean
 from parrotc.check.resolve import member, member_names
 from parrotc.check.session import BrokenSymbol, File, NamespaceSymbol, Session
+from parrotc.frontends import read_tree
 from parrotc.ir.diagnostic import Label, Level
 from parrotc.ir.source import Source, Span
 from parrotc.syntax import tree
-from parrotc.syntax.parse import parse
 
 _HEAD = re.compile(r"^(?:extern[ ]+def|[a-z]\w*)[ ]+(\w+)", re.MULTILINE)
 
@@ -27,12 +27,13 @@ class Imports:
         self.files: dict[str, File] = {}  # by source name, the root file last
 
     def read(self, source: Source, id_: str = "") -> File:
-        parsed, findings = parse(source)
+        parsed, findings = read_tree(source, id_)
         self._report.found.extend(findings)
         file = File(id_, parsed)
         if any(finding.level is Level.ERROR for finding in findings):
             # a declaration that did not parse is left out; its name is no second mistake
-            file.lost = frozenset(_HEAD.findall(source.text)) - {i.name for i in _decls(parsed)}
+            written = parsed.lost | frozenset(_HEAD.findall(source.text))
+            file.lost = written - {i.name for i in _decls(parsed)}
         self._declare(file)
         self._open.append((file, None))
         for item in parsed.items:
@@ -157,8 +158,8 @@ class Imports:
         source = file.tree.source
         shown = "." * node.level + module
         near = did_you_mean(module, modules_near(source))
-        path = module.replace(".", "/") + ".pfn"
-        note = f"there is no file {path} beside {source.name}"
+        path = module.replace(".", "/")
+        note = f"there is no file {path}.pfn or {path}.py beside {source.name}"
         if module.startswith("std."):
             note = "the standard library has no such module"
         self._report.add("E0303", f"no module is called `{shown}`", at.span, note=note, help=near)

@@ -6,10 +6,10 @@ Only files without errors are linted, and never the standard library.
 from collections.abc import Iterator
 
 from parrotc.check.loader import is_standard
-from parrotc.check.program import ExternSymbol, FlowSymbol, LocalSymbol, PfuncSymbol
+from parrotc.check.program import FlowSymbol, PfuncSymbol
 from parrotc.check.session import File, Session
-from parrotc.ir.diagnostic import Label, Level
-from parrotc.ir.types import Bool, Choice, Enum, Float, Int, Scored
+from parrotc.check.trust import trust
+from parrotc.ir.diagnostic import Level
 from parrotc.syntax import tree
 
 
@@ -20,19 +20,14 @@ def lint(session: Session, files: tuple[File, ...]) -> None:
         for finding in session.report.found
         if finding.span is not None and finding.level is Level.ERROR
     }
+    flows: list[FlowSymbol] = []
     for file in files:
         if file.tree.source not in wrong and not is_standard(file.tree.source):
-            for rule in (_unused_imports, _unused_names, _wasted_draws, _idle_policies, _trust):
+            for rule in (_unused_imports, _unused_names, _wasted_draws, _idle_policies):
                 rule(session, file)
-
-
-def walk(node: tree.Node) -> Iterator[tree.Node]:
-    """A node and all that is in it, outer before inner, in order."""
-    stack = [node]
-    while stack:
-        at = stack.pop()
-        yield at
-        stack.extend(reversed(tree.children(at)))
+            declared = (session.symbols.get(decl) for decl in file.declared.values())
+            flows += [symbol for symbol in declared if isinstance(symbol, FlowSymbol)]
+    trust(session, flows)
 
 
 # names that nothing reads
@@ -58,7 +53,7 @@ def _unused_names(session: Session, file: File) -> None:
     for item in file.tree.items:
         if not isinstance(item, tree.FlowDecl | tree.TestDecl):
             continue
-        targets = [node.target for node in walk(item) if isinstance(node, tree.Assign)]
+        targets = [node.target for node in tree.walk(item) if isinstance(node, tree.Assign)]
         bound = {id(name) for target in targets for name in target.names}
         read = set(_read_names(item, skip=bound))
         # the parts of a tuple are bound for their order, so some may be left unread
@@ -74,7 +69,7 @@ def _unused(session: Session, message: str, node: tree.Node) -> None:
 
 def _read_names(root: tree.Node, skip: set[int] | None = None) -> Iterator[str]:
     """The first part of every name in a declaration, wherever it stands."""
-    for node in walk(root):
+    for node in tree.walk(root):
         match node:
             case tree.Name() if id(node) not in (skip or ()):
                 yield node.id
@@ -118,7 +113,7 @@ def _useless_retry(session: Session, symbol: PfuncSymbol, node: tree.Node) -> No
 
 def _policy_calls(session: Session, file: File) -> Iterator[tuple[tree.With, PfuncSymbol]]:
     for item in file.tree.items:
-        for node in walk(item):
+        for node in tree.walk(item):
             if isinstance(node, tree.With) and isinstance(node.call, tree.CallExpr):
                 symbol = session.names.get(node.call.function)
                 if isinstance(symbol, PfuncSymbol):
@@ -127,7 +122,7 @@ def _policy_calls(session: Session, file: File) -> Iterator[tuple[tree.With, Pfu
 
 def _samples(session: Session, symbol: PfuncSymbol) -> bool:
     """Whether two runs of the function can differ."""
-    holes = [node for node in walk(symbol.decl) if isinstance(node, tree.Gen)]
+    holes = [node for node in tree.walk(symbol.decl) if isinstance(node, tree.Gen)]
     options = [session.gens[hole].sampling for hole in holes if hole in session.gens]
     return any(given.get("temperature", 0) > 0 and "seed" not in given for given in options)
 
@@ -149,7 +144,7 @@ def _idle_policies(session: Session, file: File) -> None:
             continue
         called = [
             session.names.get(node.function)
-            for node in walk(item)
+            for node in tree.walk(item)
             if isinstance(node, tree.CallExpr)
         ]
         if not any(isinstance(symbol, PfuncSymbol | FlowSymbol) for symbol in called):
@@ -157,56 +152,3 @@ def _idle_policies(session: Session, file: File) -> None:
                 message = f"`@{decorator.name}` has nothing to act on"
                 note = f"no call in `{item.name}` asks a model"
                 session.report.add("W0603", message, decorator.span, note=note)
-
-
-# untrusted text in a system message
-
-
-def _trust(session: Session, file: File) -> None:
-    """Warn where a flow passes text from outside into a system message."""
-    for item in file.tree.items:
-        if not isinstance(item, tree.FlowDecl):
-            continue
-        for node in walk(item):
-            symbol = session.names.get(node.function) if isinstance(node, tree.CallExpr) else None
-            if isinstance(node, tree.CallExpr) and isinstance(symbol, PfuncSymbol):
-                _trust_call(session, node, symbol)
-
-
-def _trust_call(session: Session, node: tree.CallExpr, symbol: PfuncSymbol) -> None:
-    holes = _system_holes(symbol.decl)
-    names = [param.name for param in symbol.params]
-    for index, arg in enumerate(node.args):
-        name = arg.name or (names[index] if index < len(names) else "")
-        if name not in holes or not _is_from_outside(session, arg.value):
-            continue
-        session.report.add(
-            "W0701",
-            f"text from outside becomes part of a system message of `{symbol.decl.name}`",
-            arg.value.span,
-            labels=[Label(holes[name].span, "shown here")],
-            note="a model trusts its system message: who writes into it gives it orders",
-            help="show it in the `user` message",
-        )
-
-
-def _system_holes(decl: tree.PfuncDecl) -> dict[str, tree.Show]:
-    """The parameters that a system message shows, each with its first hole."""
-    found: dict[str, tree.Show] = {}
-    for message in walk(decl):
-        if not isinstance(message, tree.MessagePiece) or message.role != "system":
-            continue
-        for hole in walk(message):
-            if isinstance(hole, tree.Show):
-                for name in walk(hole):
-                    if isinstance(name, tree.Name):
-                        found.setdefault(name.id, hole)
-    return found
-
-
-def _is_from_outside(session: Session, value: tree.Expr) -> bool:
-    """Whether a value holds free text that the program did not write itself."""
-    if isinstance(session.types.get(value), Int | Float | Bool | Enum | Choice | Scored):
-        return False
-    meanings = [session.names.get(node) for node in walk(value)]
-    return any(isinstance(m, LocalSymbol | ExternSymbol | PfuncSymbol) for m in meanings)

@@ -1,6 +1,6 @@
 """Files of a program: where an import leads, and the standard library.
 
-`import a.b` is the file `a/b.pfn` beside the importing file, or else `parrotc`'s own
+`import a.b` is the file `a/b.pfn` or `a/b.py` beside the importing file, or else `parrotc`'s own
 (`std.text` is `stdlib/text.pfn`). `from .a import x` never leads to the standard library; each
 further dot goes one folder up.
 """
@@ -14,6 +14,8 @@ from parrotc.ir.source import Source
 
 Loader = Callable[[str, int, Source], Source | None]
 
+SUFFIXES = (".pfn", ".py")
+
 _STANDARD = "<std>"  # the folder that sources of the standard library name; there is none on disk
 
 
@@ -26,8 +28,9 @@ def file_loader() -> Loader:
     cache: dict[str, Source] = {}
 
     def load(module: str, level: int, importer: Source) -> Source | None:
-        path = _beside(module, level, importer)
-        if path is not None and path.is_file():
+        beside = _beside(module, level, importer)
+        path = next((path for path in beside if path.is_file()), None)
+        if path is not None:
             name = str(path)
             if name not in cache:
                 cache[name] = Source(name, read_text(path))
@@ -61,19 +64,21 @@ def modules_near(importer: Source) -> set[str]:
     found = {f"std.{name}" for name in _standard_names()}
     folder = Path(importer.name).parent
     if not is_standard(importer) and folder.is_dir():
-        found |= {path.stem for path in folder.glob("*.pfn")}
+        found |= {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
     return found
 
 
-def _beside(module: str, level: int, importer: Source) -> Path | None:
+def _beside(module: str, level: int, importer: Source) -> list[Path]:
+    """The files that a module may be, the first that is there being the one."""
     if is_standard(importer):
-        return None
+        return []
     folder = Path(importer.name).parent.joinpath(*[".."] * max(0, level - 1))
     parts = [part for part in module.split(".") if part]
     if not parts:
-        return None
+        return []
     # normalised, so that one file reached by two ways has one name and is one module
-    return Path(os.path.normpath(folder.joinpath(*parts[:-1], f"{parts[-1]}.pfn")))
+    files = [folder.joinpath(*parts[:-1], f"{parts[-1]}{suffix}") for suffix in SUFFIXES]
+    return [Path(os.path.normpath(file)) for file in files]
 
 
 def is_standard(source: Source) -> bool:

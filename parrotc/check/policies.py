@@ -2,6 +2,7 @@
 
 @model(large)  @latency(ttft=300ms)  @throughput  @deadline(30s)  @retry(2)  @cache(ttl=1h)
 f(x) with (model=large, n=8, criteria=throughput, retry=2, on_error=None, deadline=5s, cache=1h)
+f(x) with (handover=tokens)
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from parrotc.check.exprs import Exprs
 
 _DURATIONS = {"deadline": "deadline", "ttft": "ttft", "tpot": "tpot", "cache": "cache_ttl"}
-_OF_MODEL_CALLS = ("model", "n", "on_error", "retry", "criteria", *_DURATIONS)
+_OF_MODEL_CALLS = ("model", "n", "on_error", "retry", "criteria", "handover", *_DURATIONS)
 _OF_OTHER_CALLS = ("on_error", "retry")
 
 DECORATORS = ("model", "latency", "throughput", "deadline", "retry", "cache")
@@ -102,19 +103,20 @@ def _read(exprs: "Exprs", name: str, node: tree.Expr, found: Found) -> None:
                 note = "the result is then `T?`: test it, and choose a value"
                 exprs.report.add("E0351", message, node.span, note=note)
         case "criteria":
-            found["criteria"] = _criteria(exprs, node)
+            found["criteria"] = _word(exprs, name, node, ("latency", "throughput"))
+        case "handover":
+            found["handover"] = _word(exprs, name, node, ("text", "tokens"))
 
 
-def _criteria(exprs: "Exprs", node: tree.Expr) -> str | None:
+def _word(exprs: "Exprs", name: str, node: tree.Expr, words: tuple[str, str]) -> str | None:
+    """One of two words, plain or in quotes."""
     word = node.id if isinstance(node, tree.Name) else ""
     if isinstance(node, tree.Literal) and isinstance(node.value, str):
         word = node.value
-    if word in ("latency", "throughput"):
+    if word in words:
         return word
-    message = "`criteria` is `latency` or `throughput`"
-    exprs.report.add(
-        "E0351", message, node.span, help=did_you_mean(word, ("latency", "throughput"))
-    )
+    message = f"`{name}` is `{words[0]}` or `{words[1]}`"
+    exprs.report.add("E0351", message, node.span, help=did_you_mean(word, words))
     return None
 
 

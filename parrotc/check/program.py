@@ -62,6 +62,7 @@ class Policy:
     cache_ttl: float | None = None
     count: tree.Expr | None = None  # `n`: only in `with`
     tolerant: bool = False  # on_error=None: only in `with`
+    handover: str | None = None  # text, tokens: only in `with`
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

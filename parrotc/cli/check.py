@@ -16,15 +16,13 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
 
     Reads each of FILES and what it imports. Exits with 1 if anything is an error.
     """
-    from parrotc.check.check import check
-    from parrotc.check.loader import file_loader
-    from parrotc.driver import read_source
+    from parrotc.driver import findings, read_source
     from parrotc.ir.diagnostic import CompileError, Diagnostic, Level
 
     found: list[Diagnostic] = []
     for file in files:
         try:
-            found += check(read_source(file), file_loader())[1]
+            found += findings(read_source(file))
         except CompileError as error:
             found += error.diagnostics
     report(ctx, found)

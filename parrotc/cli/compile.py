@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from parrotc.driver import Compilation
     from parrotc.ir.ops import Module
 
-STAGES = ("ast", "ir", "plan", "json-schema")
+STAGES = ("ast", "ir", "plan", "json-schema", "stubs")
 
 
 @click.command("compile", cls=Command)
@@ -47,6 +47,9 @@ def command(
     if emit == "ast":
         _print(_tree(file), output)
         return
+    if emit == "stubs":
+        _print(_stubs(file), output)
+        return
     dumped = Dump(Path(dump)) if dump else None
     compilation = compile_file(file, choices, settings, observer=dumped and dumped.after)
     report(ctx, compilation.diagnostics)
@@ -70,14 +73,22 @@ def _print(text: str, output: str | None) -> None:
 def _tree(file: str) -> str:
     """The tree of one file, without what it imports."""
     from parrotc.driver import read_source
+    from parrotc.frontends import read_tree
     from parrotc.ir.diagnostic import CompileError
     from parrotc.syntax.dump import dump
-    from parrotc.syntax.parse import parse
 
-    tree, diagnostics = parse(read_source(file))
+    tree, diagnostics = read_tree(read_source(file))
     if diagnostics:
         raise CompileError(diagnostics)
     return dump(tree)
+
+
+def _stubs(file: str) -> str:
+    """The `.pyi` file of a program, for editors and type checkers."""
+    from parrotc.driver import checked, read_source
+    from parrotc.stubs import stubs
+
+    return stubs(checked(read_source(file))[0])
 
 
 def _stage(compilation: "Compilation", name: str) -> str:

@@ -38,7 +38,8 @@ def command(
     """Show what a flow will cost: calls, tokens, sharing, depth.
 
     Nothing is run. Figures that depend on inputs are written as such, |parts| for the length of a
-    list or a text; with inputs they become numbers.
+    list or a text; with inputs they become numbers. Where a run may do less they are marked with
+    ≤: of the arms of an `if` whose condition is not known the larger one counts.
     """
     from parrotc import report as reports
     from parrotc.cli.loading import choose, compile_file, read_inputs, settings_for
@@ -70,5 +71,7 @@ def _plain(value: Any) -> Any:
 
     if not isinstance(value, Figure):
         return value
-    exact, limit = value.exact.constant, value.limit.constant
-    return {"formula": str(value.exact), "at_most": limit} if exact is None else exact
+    exact = value.number
+    if exact is not None:
+        return exact
+    return {"formula": str(value.exact), "at_most": value.limit.constant}

@@ -59,8 +59,8 @@ def command(
 ) -> None:
     """Run a flow and print its result.
 
-    FILE is a program (.pfn), its IR (.pir) or a compiled plan (.pplan). Texts are given as they
-    are, other values as JSON; NAME=@PATH reads a file, NAME=@- reads stdin.
+    FILE is a program (.pfn or .py), its IR (.pir) or a compiled plan (.pplan). Texts are given
+    as they are, other values as JSON; NAME=@PATH reads a file, NAME=@- reads stdin.
 
         parrotc run app.pfn:summarise doc=@report.txt size=800
     """

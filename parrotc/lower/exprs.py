@@ -4,12 +4,22 @@
 a `Map`; with a condition or several loops its body yields lists, which are then flattened.
 """
 
-from collections.abc import Callable, Sequence
-
 from parrotc.check import program as checked
-from parrotc.ir.ops import Attempt, Call, Map, Native, Value
+from parrotc.ir.ops import Map, Value
 from parrotc.ir.source import Span
-from parrotc.ir.types import BOOL, INT, NONE, STR, Enum, ListOf, Nothing, Optional, Record, Type
+from parrotc.ir.types import (
+    BOOL,
+    INT,
+    NONE,
+    STR,
+    Enum,
+    ListOf,
+    Nothing,
+    Optional,
+    Record,
+    Type,
+)
+from parrotc.lower.calls import Calls, Inline, Sites
 from parrotc.lower.region import Region
 from parrotc.syntax import tree
 
@@ -17,20 +27,6 @@ _OPERATORS = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "==": "eq", "!=": "ne",
     "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "in": "in", "not in": "not_in",
 }  # fmt: skip
-
-Inline = Callable[[checked.FlowSymbol, Sequence[Value], Region, str, tree.Node], Value]
-
-
-class Sites:
-    """Numbers the places of a flow where something is called. `flow.0`, `flow.1`, …"""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._count = 0
-
-    def next(self) -> str:
-        self._count += 1
-        return f"{self._prefix}.{self._count - 1}"
 
 
 class Exprs:
@@ -44,9 +40,7 @@ class Exprs:
         inline: Inline | None = None,
     ) -> None:
         self.program = program
-        self._sites = sites
-        self._policy = policy or checked.Policy()
-        self._inline = inline
+        self._calls = Calls(program, self.lower, sites, policy or checked.Policy(), inline)
 
     def type_of(self, node: tree.Expr) -> Type:
         return self.program.types[node]
@@ -60,9 +54,9 @@ class Exprs:
             case tree.Template():
                 return self._template(node, region, hint)
             case tree.CallExpr():
-                return self._call(node, node, checked.Policy(), region, hint)
+                return self._calls.lower(node, node, checked.Policy(), region, hint)
             case tree.With():
-                return self._call(node, node.call, self.program.policies[node], region, hint)
+                return self._calls.lower(node, node.call, self.program.policies[node], region, hint)
             case tree.Attribute():
                 return self._attribute(node, region, hint)
             case tree.Index():
@@ -156,8 +150,8 @@ class Exprs:
     def _filter(self, node: tree.Filter, value: Value, region: Region) -> Value:
         symbol = self.program.names.get(node)
         if isinstance(symbol, checked.ExternSymbol):
-            args = self._arguments(symbol.params, node.args, region, node.span, first=value)
-            return self._native(symbol, args, symbol.result, region, node.span, "v")
+            args = self._calls.arguments(symbol.params, node.args, region, node.span, first=value)
+            return self._calls.native(symbol, args, symbol.result, region, node.span, "v")
         given = [arg for arg in node.args if arg.name != "model"]
         args = [value, *(self.lower(arg.value, region) for arg in given)]
         attrs = (("model", self._tokens_of(node)),) if node.name == "truncate" else ()
@@ -306,130 +300,3 @@ class Exprs:
             region.env[name.id] = region.apply(
                 "get", [value], field.type, name.span, name.id, (("field", field.name),)
             )
-
-    # calls
-
-    def _call(
-        self,
-        node: tree.Expr,
-        call: tree.Expr,
-        policy: checked.Policy,
-        region: Region,
-        hint: str,
-    ) -> Value:
-        """A call of anything, with what is asked of it; failures asked to be borne are borne."""
-        assert isinstance(call, tree.CallExpr)
-        symbol = self.program.names.get(call.function)
-        retries = policy.retry
-        if retries is None and isinstance(symbol, checked.PfuncSymbol):
-            retries = symbol.policy.retry or self._policy.retry
-        if not retries and not policy.tolerant:
-            return self._plain_call(node, call, symbol, policy, region, hint)
-        inner = region.inner()
-        type_ = self.type_of(node)
-        value = self._plain_call(node, call, symbol, policy, inner, "v")
-        result = region.names.fresh(hint, type_)
-        op = Attempt(
-            results=(result,),
-            body=inner.block((), [value]),
-            retries=retries or 0,
-            tolerant=policy.tolerant,
-            span=node.span,
-        )
-        region.ops.append(op)
-        return result
-
-    def _plain_call(
-        self,
-        node: tree.Expr,
-        call: tree.CallExpr,
-        symbol: checked.Symbol | None,
-        policy: checked.Policy,
-        region: Region,
-        hint: str,
-    ) -> Value:
-        type_ = self.type_of(node)
-        if policy.tolerant and isinstance(type_, Optional):
-            type_ = type_.item
-        match symbol:
-            case checked.PfuncSymbol():
-                return self._semantic(node, call, symbol, policy, type_, region, hint)
-            case checked.ExternSymbol():
-                args = self._arguments(symbol.params, call.args, region, node.span)
-                return self._native(symbol, args, type_, region, node.span, hint)
-            case checked.FlowSymbol():
-                args = self._arguments(symbol.params, call.args, region, node.span)
-                assert self._inline is not None and self._sites is not None
-                return self._inline(symbol, args, region, self._sites.next(), node)
-            case checked.BuiltinSymbol():
-                values = [self.lower(arg.value, region) for arg in call.args]
-                return region.apply(symbol.name, values, type_, node.span, hint)
-        assert isinstance(call.function, tree.Attribute)  # a method of a value
-        args = [self.lower(call.function.value, region)]
-        args += [self.lower(arg.value, region) for arg in call.args]
-        return region.apply(call.function.attr, args, type_, node.span, hint)
-
-    def _semantic(
-        self,
-        node: tree.Expr,
-        call: tree.CallExpr,
-        symbol: checked.PfuncSymbol,
-        policy: checked.Policy,
-        type_: Type,
-        region: Region,
-        hint: str,
-    ) -> Value:
-        args = self._arguments(symbol.params, call.args, region, node.span)
-        count = self.lower(policy.count, region, "n") if policy.count is not None else None
-        model = policy.model or symbol.policy.model or self._policy.model
-        assert self._sites is not None
-        result = region.names.fresh(hint, type_)
-        op = Call(
-            results=(result,),
-            function=symbol.name,
-            args=tuple(args),
-            model=model.name if model else "default",
-            site=self._sites.next(),
-            count=count,
-            span=node.span,
-        )
-        wanted = {
-            name: getattr(policy, name) or getattr(symbol.policy, name)
-            for name in ("criteria", "ttft", "tpot", "deadline", "cache_ttl")
-        }
-        region.ops.append(op.with_notes(**wanted))
-        return result
-
-    def _native(
-        self,
-        symbol: checked.ExternSymbol,
-        args: list[Value],
-        type_: Type,
-        region: Region,
-        span: Span,
-        hint: str,
-    ) -> Value:
-        result = region.names.fresh(hint, type_)
-        op = Native(
-            results=(result,), native=symbol.name, args=tuple(args), effect=symbol.effect, span=span
-        )
-        region.ops.append(op)
-        return result
-
-    def _arguments(
-        self,
-        params: tuple[checked.ParamInfo, ...],
-        given: tuple[tree.Arg, ...],
-        region: Region,
-        span: Span,
-        first: Value | None = None,
-    ) -> list[Value]:
-        """One value per parameter, evaluated in the order they are written; then the defaults."""
-        values: dict[str, Value] = {} if first is None else {params[0].name: first}
-        for arg in given:
-            name = arg.name or params[len(values)].name
-            values[name] = self.lower(arg.value, region)
-        for param in params:
-            if param.name not in values:
-                values[param.name] = region.const(param.default, param.type, span)
-        return [values[param.name] for param in params]

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 
 from parrotc.check import program as checked
 from parrotc.check import rules
+from parrotc.ir.names import Names
 from parrotc.ir.ops import Flow, Fold, Param, Value
 from parrotc.ir.types import BOOL, Context, ListOf, Record, Type
-from parrotc.lower.exprs import Exprs, Sites
-from parrotc.lower.region import Names, Region, join
+from parrotc.lower.calls import Sites
+from parrotc.lower.exprs import Exprs
+from parrotc.lower.handover import handing_over
+from parrotc.lower.region import Region, join
 from parrotc.syntax import tree
 
 
@@ -26,7 +29,7 @@ def lower_flow(program: checked.Program, symbol: checked.FlowSymbol) -> Flow:
         params.append(Param(value, info.default, info.has_default))
     statements = _Statements(program, symbol, symbol.name)
     result = statements.finish(symbol.decl.body, region)
-    block = region.block([param.value for param in params], [result])
+    block = handing_over(region.block([param.value for param in params], [result]))
     policy = symbol.policy
     notes = {
         "criteria": policy.criteria,

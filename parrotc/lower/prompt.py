@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from parrotc.check import program as checked
+from parrotc.ir.names import Names
 from parrotc.ir.ops import (
     Const,
     End,
@@ -27,7 +28,7 @@ from parrotc.ir.source import Span
 from parrotc.ir.types import CONTEXT, STR
 from parrotc.lower.exprs import Exprs
 from parrotc.lower.flow import merge
-from parrotc.lower.region import Names, Region
+from parrotc.lower.region import Region
 from parrotc.syntax import tree
 
 _CONTEXT, _SEPARATOR, _ANSWER = " c", " sep", " answer"  # names no author can write

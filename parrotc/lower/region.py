@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from parrotc.check import rules
+from parrotc.ir.names import Names
 from parrotc.ir.ops import Apply, Attrs, Block, Const, If, Op, Value
 from parrotc.ir.source import Span
 from parrotc.ir.types import (
@@ -20,20 +21,6 @@ from parrotc.ir.types import (
     Str,
     Type,
 )
-
-
-class Names:
-    """Value names of one flow: the author's own where possible, numbered when taken."""
-
-    def __init__(self) -> None:
-        self._next: dict[str, int] = {}
-
-    def fresh(self, hint: str, type_: Type) -> Value:
-        number = self._next.get(hint, 0)
-        self._next[hint] = number + 1
-        if number == 0 and not hint[-1].isdigit():
-            return Value(hint, type_)
-        return Value(f"{hint}.{number}", type_)
 
 
 @dataclass

@@ -10,7 +10,18 @@ from itertools import zip_longest
 
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Span
-from parrotc.syntax.tree import Gen, Node, Template, TextPart, TextPiece, Tree, children
+from parrotc.syntax.tree import (
+    Gen,
+    NamedType,
+    Node,
+    OptionalType,
+    PfuncDecl,
+    Template,
+    TextPart,
+    TextPiece,
+    Tree,
+    children,
+)
 
 _LINE_END = re.compile(r"(?<=\S)[ \t]++(?=\r?\n)")
 _ESCAPED_END = re.compile(r"(?<=\S)[ \t]++(?=\\n)")
@@ -18,8 +29,13 @@ _ESCAPED_END = re.compile(r"(?<=\S)[ \t]++(?=\\n)")
 
 def lint(tree: Tree) -> tuple[Diagnostic, ...]:
     """What is doubtful about the texts of the tree's semantic functions, in source order."""
-    templates = [template for item in tree.items for template in _pieces(item)]
-    return tuple(found for template in templates for found in _template(template))
+    return tuple(
+        found
+        for item in tree.items
+        if isinstance(item, PfuncDecl)
+        for template in _pieces(item)
+        for found in _template(template, item)
+    )
 
 
 def _pieces(node: Node) -> Iterator[Template]:
@@ -30,8 +46,8 @@ def _pieces(node: Node) -> Iterator[Template]:
         yield from _pieces(child)
 
 
-def _template(template: Template) -> Iterator[Diagnostic]:
-    is_block = template.span.text().startswith(('"""', 'r"""'))
+def _template(template: Template, holder: PfuncDecl) -> Iterator[Diagnostic]:
+    is_block = template.span.text().lstrip("rR").startswith(('"""', "'''"))
     for part, following in zip_longest(template.parts, template.parts[1:]):
         if not isinstance(part, TextPart):
             continue
@@ -43,8 +59,19 @@ def _template(template: Template) -> Iterator[Diagnostic]:
         last = Span(span.source, span.end - blanks, span.end)
         if blanks and following is None and not template.joined:
             yield _trailing(last)
-        elif blanks and isinstance(following, Gen):
+        elif blanks and isinstance(following, Gen) and _is_free(following, holder):
             yield _before_gen(last, following)
+
+
+def _is_free(gen: Gen, holder: PfuncDecl) -> bool:
+    """Whether a hole generates free text. A choice or a number cannot begin with the space."""
+    of_output = (o.type for o in holder.outputs if gen.name is None or o.name == gen.name)
+    type_ = gen.type or next(of_output, None)
+    if isinstance(type_, OptionalType):
+        type_ = type_.item
+    if not isinstance(type_, NamedType) or type_.name != "str":
+        return False
+    return not any(arg.name == "regex" for arg in type_.args)
 
 
 def _blanks(text: str) -> int:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import lark
 
+from parrotc.ir.collector import paused
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Source, Span
 from parrotc.syntax import errors, heads, words
@@ -35,6 +36,11 @@ class Chunk(NamedTuple):
 
 def parse(source: Source) -> tuple[Tree, tuple[Diagnostic, ...]]:
     """The tree of a file and what is wrong with it; declarations with errors are left out."""
+    with paused():
+        return _parse(source)
+
+
+def _parse(source: Source) -> tuple[Tree, tuple[Diagnostic, ...]]:
     items: list[Import | Decl] = []
     found: list[Diagnostic] = []
     chunks = cut(source.text)
@@ -81,13 +87,17 @@ def _item(source: Source, chunk: Chunk) -> Import | Decl:
     return TreeBuilder(masked, _hole).item(parsed)
 
 
-def _hole(outer: Masked, start: int, end: int) -> Show | Gen:
+def hole(source: Source, start: int, end: int) -> Show | Gen:
     """Parse the inside `[start, end)` of a hole; the braces are part of its span."""
-    masked = scan(outer.source, start, end, inside=True)
+    masked = scan(source, start, end, inside=True)
     heads.check_hole(masked)
     node = TreeBuilder(masked, _hole).node(_parsed(masked, "hole"))
     assert isinstance(node, Show | Gen)
-    return replace(node, span=Span(outer.source, start - 2, end + 2))
+    return replace(node, span=Span(source, start - 2, end + 2))
+
+
+def _hole(outer: Masked, start: int, end: int) -> Show | Gen:
+    return hole(outer.source, start, end)
 
 
 def _parsed(masked: Masked, start: str) -> lark.Tree[lark.Token]:

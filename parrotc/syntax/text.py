@@ -40,11 +40,13 @@ def read_text(source: Source, quoted: Quoted, parse_hole: ParseHole | None) -> C
     if quoted.raw:
         return Content(_text_part(source, start, end, source.text[start:end]))
     special = _ESCAPE_OR_HOLE if parse_hole else _ESCAPE
-    parts = _cut(source, (start, end), special, lambda found: _escape(source, found), parse_hole)
+    parts = cut_at_holes(
+        source, (start, end), special, lambda found: _escape(source, found), parse_hole
+    )
     return Content(tuple(parts))
 
 
-def _cut(
+def cut_at_holes(
     source: Source,
     place: tuple[int, int],
     special: re.Pattern[str],
@@ -138,7 +140,7 @@ def _read_block(source: Source, quoted: Quoted, parse_hole: ParseHole | None) ->
         return Content((), joined)
     special = _RAW_BLOCK if quoted.raw else _BLOCK
     place = (after_margin(first), last - joined)
-    return Content(tuple(_cut(source, place, special, value, parse_hole)), joined)
+    return Content(tuple(cut_at_holes(source, place, special, value, parse_hole)), joined)
 
 
 def _ends_in_join(text: str) -> bool:

@@ -5,6 +5,7 @@ lowering read it. Nodes are frozen and compare by identity, so side tables (the 
 names) use them as keys.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,9 +154,10 @@ class TupleExpr(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RecordExpr(Node):
-    """`{name: value, …}`."""
+    """`{name: value, …}`, or in Python `Doc(name=value, …)`, which says the type."""
 
     fields: tuple[Arg, ...]
+    type: "TypeExpr | None" = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -450,10 +452,14 @@ class TestDecl(Decl):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Tree:
-    """A file: its imports and declarations in source order."""
+    """A file: its imports and declarations in source order.
+
+    `lost` are names that a Python file declares with mistakes: they have no declaration here.
+    """
 
     source: Source
     items: tuple[Import | Decl, ...]
+    lost: frozenset[str] = frozenset()
 
 
 def children(node: Any) -> "list[Node]":
@@ -465,3 +471,12 @@ def children(node: Any) -> "list[Node]":
         elif isinstance(held, tuple):
             out.extend(item for item in held if isinstance(item, Node))
     return out
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all that is in it, outer before inner, in order."""
+    stack = [node]
+    while stack:
+        at = stack.pop()
+        yield at
+        stack.extend(reversed(children(at)))

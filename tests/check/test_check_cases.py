@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from casefile import Case, compare, load
 
-from parrotc.check.check import check
-from parrotc.check.loader import file_loader
+from parrotc.driver import findings
 from parrotc.ir.source import Source
 
 
@@ -20,6 +19,6 @@ def test_case(case: Case, update: bool, tmp_path: Path, monkeypatch: pytest.Monk
     for name in files:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(case[name], "utf-8")
-    _, found = check(Source("case.pfn", case["pfn"]), file_loader())
+    found = findings(Source("case.pfn", case["pfn"]))
     outputs = {"errors": "\n\n".join(finding.render() for finding in found)}
     compare(case, outputs, update, inputs={"pfn", *files})

@@ -7,8 +7,7 @@ import pytest
 from casefile import load
 
 import parrotc.check
-from parrotc.check.check import check
-from parrotc.check.loader import file_loader
+from parrotc.driver import findings
 from parrotc.ir.source import Source
 
 ROOM = Path(parrotc.check.__file__).parent
@@ -46,8 +45,7 @@ def _codes(section: str) -> list[str]:
         else:
             program = text
     assert program
-    _, found = check(Source("page.pfn", program), file_loader())
-    return [finding.code for finding in found]
+    return [finding.code for finding in findings(Source("page.pfn", program))]
 
 
 @pytest.mark.parametrize("code", CODES)

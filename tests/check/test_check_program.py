@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from parrotc.check.check import check
-from parrotc.check.lints import walk
 from parrotc.check.loader import file_loader
 from parrotc.check.program import (
     ConstSymbol,
@@ -20,6 +19,7 @@ from parrotc.ir.diagnostic import Level
 from parrotc.ir.source import Source
 from parrotc.ir.types import FLOAT, INT, STR, ListOf, Optional
 from parrotc.syntax import tree
+from parrotc.syntax.tree import walk
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.pfn"))
 

@@ -249,6 +249,27 @@ def test_max_new_tokens_caps_texts(program: Path) -> None:
     assert len(short) < len(whole)
 
 
+CHAT_ONLY = """
+model large = openai("gpt-4.1")
+
+@model(large)
+pfunc year(text: str) -> str(regex="[0-9]{4}"):
+    user "In which year? {{text}}"
+
+flow when(text: str) -> str:
+    return year(text)
+"""
+
+
+def test_what_an_endpoint_cannot_do_is_told_unless_another_model_runs_it(tmp_path: Path) -> None:
+    path = tmp_path / "app.pfn"
+    path.write_text(CHAT_ONLY)
+    for name in ("check", "plan"):
+        done = parrotc(name, str(path))
+        assert (done.code, done.err.count("error[E0404]")) == (1, 1)
+    assert parrotc("plan", str(path), "--engine", "reference").code == 0
+
+
 # --- plan ---
 
 
@@ -277,6 +298,39 @@ def test_the_plan_says_what_the_rounds_of_a_map_share(tmp_path: Path) -> None:
     assert row["constant"] > row["shared"] > len("You answer in one short sentence")
     (row,) = json.loads(command("plan", path, 'questions=["a"]', "--json", "-O0").out)["rows"]
     assert row["shared"] == 0
+
+
+BRANCH = """
+flow review(texts: list[str], deep: bool) -> list[str]:
+    return [answer(answer(t)) if deep else answer(t) if len(t) > 3 else t for t in texts]
+"""
+
+
+@pytest.mark.parametrize(
+    ("texts", "deep", "calls"),
+    [(["a", "long text", "b"], False, 1), (["a", "long text"], True, 4), (["a"], False, 0)],
+)
+def test_an_if_that_inputs_decide_is_counted_as_it_runs(
+    tmp_path: Path, texts: list[str], deep: bool, calls: int
+) -> None:
+    path, log = tmp_path / "app.pfn", tmp_path / "events.jsonl"
+    path.write_text(PROGRAM + BRANCH)
+    given = (f"{path}:review", f"texts={json.dumps(texts)}", f"deep={json.dumps(deep)}")
+    found = json.loads(command("plan", *given, "--json").out)
+    command("run", *given, "--trace", str(log))
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert found["calls"] == last["calls_done"] == calls
+
+
+def test_of_an_if_nobody_knows_the_larger_arm_counts(tmp_path: Path) -> None:
+    path = tmp_path / "app.pfn"
+    path.write_text(PROGRAM + BRANCH)
+    given = (f"{path}:review", 'texts=["a", "b"]')
+    found = json.loads(command("plan", *given, "--json").out)
+    assert found["calls"] == {"formula": "4", "at_most": 4}
+    assert "calls        ≤ 4" in command("plan", *given).out
+    assert command("plan", *given, "--max-calls=4").code == 0
+    assert "E0511" in command("plan", *given, "--max-calls=3").err
 
 
 def test_what_is_known_only_at_first_stays_a_formula(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from parrotc.ir.printer import print_module
 from parrotc.ir.types import CONTEXT, STR
 from parrotc.ir.verify import InvalidIR, verify
 from parrotc.passes.table import PASSES, PIPELINES, run, with_pass
-from parrotc.passes.target import ModelTarget, Target
+from parrotc.passes.target import KEPT, ModelTarget, Target
 from parrotc.runtime.template import Template
 
 SAMPLE = range(50)
@@ -59,8 +59,10 @@ class Trial:
         self.seed = seed
         self.module = random_module(rng, others=rng.choice((0, 0, 1, 2)))
         self.args = random_args(rng, self.module.flows[0])
-        self.target = Target({m.name: random_language(rng) for m in self.module.models})
+        models = {m.name: random_language(rng) for m in self.module.models}
         self.unlucky = rng.randrange(4) == 0  # some generations fail
+        room = rng.choice((30, KEPT, KEPT))  # for what is kept between runs
+        self.target = Target({name: replace(model, kept=room) for name, model in models.items()})
 
     def outcome(self, module: Module) -> Evaluation:
         return evaluate(

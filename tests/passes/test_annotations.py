@@ -13,6 +13,7 @@ from parrotc.ir.ops import Block, Fill, Free, Generate, Module, Op, Value, block
 from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source
 from parrotc.ir.types import CONTEXT
+from parrotc.passes.costs import places
 from parrotc.passes.notes import STRICTNESS, merged, stricter
 from parrotc.passes.propagate_criteria import demands
 from parrotc.passes.table import PIPELINES, run
@@ -241,6 +242,17 @@ def test_rank_is_the_longest_way_to_the_end() -> None:
     assert noted(module, "depth", "estimate") == {"a": 0, "b": 1, "c": 1, "d": 2}
     assert rank["d"] == cost["d"]
     assert rank["a"] > rank["b"] == rank["c"] > rank["d"]  # type: ignore[operator]
+
+
+def test_what_an_if_holds_starts_after_its_condition() -> None:
+    body = (
+        call("a", "q")
+        + '%empty = const "" : str\n %wanted = apply eq(%a, %empty) : bool\n'
+        + f"%r = if %wanted : str {{ {call('b', 'q')} yield %b }} else {{ yield %q }}\n return %r"
+    )
+    assert noted(flow(body), "depth", "estimate") == {"a": 0, "b": 1}
+    gens = places(flow(body).flows[0], TARGET).gens
+    assert gens["main.b"].before >= gens["main.a"].before + gens["main.a"].cost > 0
 
 
 # --- lifetimes ---

@@ -9,6 +9,7 @@ from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source
 from parrotc.ir.types import quote
 from parrotc.passes.forest import WORTH_KEEPING
+from parrotc.passes.remark import Remarks
 from parrotc.passes.table import PIPELINES, run
 from parrotc.passes.target import ModelTarget, Target
 from parrotc.runtime.tokenizer import ByteTokenizer
@@ -119,3 +120,40 @@ def test_what_every_run_begins_with_is_filled_once() -> None:
     for start, kept in ((text, ["p0"]), (text[1:], [])):
         done = run(module_of(flow_of("main", [start])), TARGET, PIPELINES["O1"])
         assert [prefix.name for prefix in done.prefixes] == kept
+
+
+def with_room(kept: int) -> Target:
+    return Target({"m": ModelTarget(ByteTokenizer(), None, 100_000, kept=kept)})
+
+
+def test_what_is_kept_between_runs_has_a_budget() -> None:
+    """Kept are the starts of most flows × tokens; the others are filled in each run, once."""
+    shared, long, short = "s" * 20, "l" * 30, "a" * 25
+    flows = [flow_of(name, [shared, own]) for name, own in (("one", long), ("two", short))]
+    for room, kept in ((20, {shared}), (49, {shared, short}), (50, {shared, long})):
+        remarks: Remarks = []
+        done = run(module_of(*flows), with_room(room), PIPELINES["O1"], remarks=remarks)
+        assert {prefix.text for prefix in done.prefixes} == kept
+        (said,) = [remark.message for remark in remarks if "filled in each run" in remark.message]
+        assert said.startswith(f"{3 - len(kept)} constant starts of `m`")
+        for flow in done.flows:
+            outcome = evaluate(done, flow.name, {"q": ""}, target=with_room(room), natives={})
+            seen = [one.prompt for one in outcome.sequences.values()]
+            assert outcome.filled == size_of_tree(seen)
+
+
+def test_thousands_of_constants_stay_within_the_budget() -> None:
+    start = "x" * WORTH_KEEPING
+    texts = [f"{start}{n:04} is how one prompt of many begins" for n in range(1_000)]
+    for room in (0, 500, 4_000):
+        made = module_of(flow_of("main", texts))
+        done = run(made, with_room(room), ("tokenize", "split-prefixes"))
+        assert run(done, with_room(room), ("split-prefixes",)) == done
+        kept = sum(len(prefix.ids) for prefix in done.prefixes)
+        assert max(room - len(texts[0]), 0) <= kept <= room
+
+
+def test_within_the_budget_nothing_is_said() -> None:
+    remarks: Remarks = []
+    run(module_of(flow_of("main", ["x" * 50])), with_room(50), PIPELINES["O1"], remarks=remarks)
+    assert not any("filled in each run" in remark.message for remark in remarks)

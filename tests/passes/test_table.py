@@ -15,8 +15,8 @@ from parrotc.ir.source import Source
 from parrotc.ir.types import CONTEXT
 from parrotc.ir.verify import InvalidIR
 from parrotc.passes.remark import Remarks
-from parrotc.passes.table import PASSES, PIPELINES, PassInfo, run, with_pass
-from parrotc.passes.target import Target
+from parrotc.passes.table import OFF, ORDER, PASSES, PIPELINES, PassInfo, run, with_pass
+from parrotc.passes.target import KEPT, Target
 
 TEXT = """module @m {
   model @m = reference "chatml"
@@ -49,7 +49,8 @@ def raises(module: Module, target: Target, remarks: Remarks) -> Module:
 
 
 def test_every_pass_is_in_the_default_pipeline_and_says_what_it_does() -> None:
-    assert set(PIPELINES["O1"]) == set(PASSES)
+    assert set(PIPELINES["O1"]) == set(PASSES) - set(OFF)
+    assert set(ORDER) == set(PASSES) > set(OFF)
     assert set(PIPELINES["O0"]) < set(PASSES)
     for name, info in PASSES.items():
         assert info.run.__name__ == name.replace("-", "_")
@@ -106,12 +107,14 @@ def test_a_broken_module_is_let_through_only_when_asked() -> None:
 
 @pytest.mark.parametrize("name", PASSES)
 def test_a_pass_that_runs_again_changes_nothing(name: str) -> None:
-    last = len(PIPELINES["O1"]) - 1 - PIPELINES["O1"][::-1].index(name)
+    last = len(ORDER) - 1 - ORDER[::-1].index(name)
     for seed in range(25):
         rng = Random(seed)
         made = random_module(rng)
-        target = Target({m.name: family(rng.choice(FAMILIES)) for m in made.models})
-        once = run(made, target, PIPELINES["O1"][: last + 1], verify_each=False)
+        models = {m.name: family(rng.choice(FAMILIES)) for m in made.models}
+        room = rng.choice((10, 30, KEPT))
+        target = Target({name: replace(model, kept=room) for name, model in models.items()})
+        once = run(made, target, ORDER[: last + 1], verify_each=False)
         again = run(once, target, (name,))
         assert print_module(again) == print_module(once), f"seed {seed}"
 

@@ -1,11 +1,14 @@
 """What case files cannot show: line ends, places, cutting, and inputs that are large or hostile."""
 
+import gc
 import re
 from pathlib import Path
 from time import perf_counter
 
 import pytest
 
+from parrotc.ir.collector import paused
+from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Source
 from parrotc.syntax.dump import dump
 from parrotc.syntax.parse import cut, parse
@@ -178,3 +181,19 @@ def test_case_files_cover_every_code() -> None:
     shown = "".join(path.read_text("utf-8") for path in cases.glob("*.txt"))
     reported = {part[:5] for part in sources.split('"') if part[:3] in ("E01", "E02", "W02")}
     assert {code for code in reported if f"[{code}]" not in shown} == set()
+
+
+def test_the_collector_is_off_while_a_program_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look at the whole tree again and again: half of the time of a large parse."""
+    seen: list[bool] = []
+
+    def lint(tree: Tree) -> tuple[Diagnostic, ...]:
+        seen.append(gc.isenabled())
+        return ()
+
+    monkeypatch.setattr("parrotc.syntax.parse.lint", lint)
+    parse(Source("a.pfn", "flow f(a: str) -> str:\n    return a\n"))
+    assert (seen, gc.isenabled()) == ([False], True)
+    with paused():
+        parse(Source("a.pfn", "flow f(a: str) -> str:\n    return a\n"))
+        assert not gc.isenabled()  # it stays as it was found

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lark import Tree
 from lark.exceptions import GrammarError
 from lark.lexer import Token
 
@@ -35,6 +36,27 @@ def test_the_cache_gives_the_same_parser(monkeypatch: pytest.MonkeyPatch, tmp_pa
     cached = tables.load(path)
     assert cached is not None
     assert cached.parse(TEXT, start="item") == fresh.parse(TEXT, start="item")
+
+
+def test_rules_that_give_their_child_are_short_and_change_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quick = tables.parser.__wrapped__()
+    monkeypatch.setattr(tables, "_shorten", lambda built: None)
+    plain = tables.parser.__wrapped__()
+    callbacks = quick.parser.parser.parser.callbacks.values()
+    assert sum(callback is tables._first for callback in callbacks) > 30
+    assert _places(quick.parse(TEXT, start="item")) == _places(plain.parse(TEXT, start="item"))
+
+
+def _places(parsed: Tree[Token]) -> list[tuple[str, int, int]]:
+    """Every rule with its range, outer before inner."""
+    inner = [
+        place for child in parsed.children if isinstance(child, Tree) for place in _places(child)
+    ]
+    if parsed.meta.empty:
+        return inner
+    return [(parsed.data, parsed.meta.start_pos, parsed.meta.end_pos), *inner]
 
 
 def test_only_its_owner_can_write_the_cache(
