@@ -105,27 +105,22 @@ def _requantise(target: Path, form: str, folder: Path) -> None:
 
 
 def _write_folder(target: Path, form: str, folder: Path) -> None:
-    """The float32 weights as transformers reads them."""
+    """The float32 weights as transformers reads them; needs the extra `ci`."""
     from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
 
-    from parrotc.runtime.engines.embedded.shape import load_shape
-    from parrotc.runtime.engines.embedded.weights import load_weights
-
-    files = resolve(EMBEDDED)
-    shape, tokenizer = load_shape(files), load_tokenizer(files)
+    source, tokenizer = model_for("Q4_1", folder), load_tokenizer(resolve(EMBEDDED))
     part = target.with_name("smollm2-part")
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, dtype="float32"
+    )
     part.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in load_weights(files, shape).items()}
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    weights.pop("lm_head.weight", None)  # tied to the embedding
     save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
-    config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float32",
-        "hidden_size": shape.hidden, "intermediate_size": shape.inner, "vocab_size": shape.vocab,
-        "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads, "rms_norm_eps": shape.epsilon, "hidden_act": "silu",
-        "rope_theta": 100000.0, "max_position_embeddings": shape.context_length,
-        "tie_word_embeddings": True, "bos_token_id": 1, "eos_token_id": 2,
-    }  # fmt: skip
-    (part / "config.json").write_text(json.dumps(config))
+    config = model.config.to_dict() | {"architectures": ["LlamaForCausalLM"]}
+    config.pop("quantization_config", None)
+    (part / "config.json").write_text(json.dumps(config, default=str))
     (part / "tokenizer.json").write_text(tokenizer.to_json())
     kind = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}
     (part / "tokenizer_config.json").write_text(json.dumps(kind))
@@ -237,21 +232,27 @@ def main() -> int:
             if peer is None:
                 found = asyncio.run(ours(name.split()[1], given))
             else:
-                found = run_worker(peer, given, args.folder)
+                try:
+                    found = run_worker(peer, given, args.folder)
+                except RuntimeError as error:
+                    print(error, file=sys.stderr, flush=True)
+                    continue
             for one in found:
                 tokens = 2000 if one["name"].startswith("prefill") else one["tokens"]
                 rate = tokens / one["seconds"]
                 best[name][one["name"]] = max(rate, best[name].get(one["name"], 0.0))
-            print(f"round {take + 1}: {name}", file=sys.stderr, flush=True)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    print(
-        f"{EMBEDDED}, {machine}; output tokens a second, prompts included (prefill: prompt tokens)"
-    )
+            print(f"round {take + 1}: {name}: {best[name]}", file=sys.stderr, flush=True)
+            write(best, loads)  # each time: a long run may be stopped
+    print(f"{EMBEDDED}; output tokens a second, prompts included (prefill: prompt tokens)")
     print(table(best, names))
+    return 0
+
+
+def write(best: dict[str, dict[str, float]], loads: Sequence[tuple[str, float]]) -> None:
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
     record = {"model": EMBEDDED, "machine": machine, "rates": best, "load": loads}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
