@@ -432,6 +432,9 @@ _READS: dict[type[Op], tuple[str, ...]] = {
 }
 
 
+_HOLDERS = frozenset((Map, Fold, If, Attempt))
+
+
 def operands(op: Op) -> Iterator[Value]:
     """The values an op reads itself, in field order; not those its regions read."""
     for name in _READS[type(op)]:
@@ -446,6 +449,8 @@ def operands(op: Op) -> Iterator[Value]:
 
 def blocks(op: Op) -> tuple[Block, ...]:
     """The regions of an op."""
+    if type(op) not in _HOLDERS:  # nearly always
+        return ()
     match op:
         case Map() | Fold() | Attempt():
             return (op.body,)

@@ -53,8 +53,9 @@ class Symbolic:
         With every size written as one plus a rest, the difference has no negative coefficient.
         That is enough, not necessary: False may mean that nothing is known.
         """
-        if self == other:
-            return True
+        mine, its = self.constant, other.constant
+        if mine is not None and its is not None:  # nearly always, and a hundred times as fast
+            return mine >= its
         shifted: list[tuple[Monomial, float]] = []
         for monomial, coefficient in (self - other).terms:
             for kept in product((False, True), repeat=len(monomial)):
@@ -73,6 +74,8 @@ class Most:
     options: tuple[Symbolic, ...] = (Symbolic(),)
 
     def __or__(self, other: "Most") -> "Most":
+        if self.options == other.options:
+            return self
         kept: list[Symbolic] = []
         for option in (*self.options, *other.options):
             if not any(one.covers(option) for one in kept):

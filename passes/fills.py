@@ -56,8 +56,10 @@ def merge_fills(body: Block) -> Block:
                     ops[at] = None
                     parts = before.parts + op.parts
                     op = replace(op, context=before.context, parts=parts, span=before.span)
-                op = replace(op, parts=joined(op.parts))
-                if not op.parts:
+                parts = joined(op.parts)
+                if parts != op.parts:
+                    op = replace(op, parts=parts)
+                if not parts:
                     same[op.result] = op.context
                     uses[op.context.name] += uses[op.result.name] - 1
                     continue
