@@ -1,12 +1,16 @@
-"""What sharing saves: the same programs at -O0 and -O1, on the embedded model, in one run.
+"""What sharing saves: the same programs on the embedded model, shared in three ways, in one run.
+
+    alone    -O0, and an engine that is told to find nothing in its prefix cache
+    cache    -O0, and what the engine's prefix cache finds while requests arrive
+    plan     -O1: what the compiler found before anything ran, and the cache
 
     python benchmarks/sharing.py                     # both workloads
     python benchmarks/sharing.py --equality          # and: are the outputs the same, to the token?
     python benchmarks/sharing.py --characters 6000 --users 4 --max-new-tokens 32     # a short one
 
 Map-reduce summarises a real address; retrieval QA answers many users over one long system prompt.
-Both levels run on the same executor, engine and batching, so the difference is what the optimiser
-found. Filled tokens are exact; seconds are of a shared machine: read the ratios.
+All ways run on the same executor, kernels and batching, each on an engine that has seen nothing
+before. Filled tokens are exact; seconds are of a shared machine: read the ratios.
 """
 
 import argparse
@@ -18,7 +22,8 @@ import platform
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +51,7 @@ from parrotc.targets import ModelOverrides, render_of
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RESULTS = Path(__file__).parent / "results"
 LEVELS = ("O0", "O1")
+WAYS = {"alone": "O0", "cache": "O0", "plan": "O1"}
 QUESTIONS = (
     "How long is the warranty?",
     "Can I return an opened box?",
@@ -78,15 +84,36 @@ class Workload:
 
 @dataclass(frozen=True)
 class Measure:
-    """One workload at one level. `alone` is what every call's prompt would cost by itself."""
+    """One workload, shared in one way. `alone` is what each call's prompt would cost by itself."""
 
     workload: str
-    level: str
+    way: str
     calls: int
     alone: int
     filled: int
     generated: int
     seconds: float
+
+
+class Forgetful:
+    """An engine whose prefix cache finds nothing: each prompt that begins anew has a new salt."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.tokenizer = engine.tokenizer
+        self.generate = engine.generate
+        self.free = engine.free
+        self.ping = engine.ping
+        self.close = engine.close
+        self._engine = engine
+        self._salts = count()
+
+    async def fill(self, requests: Sequence[FillRequest]) -> None:
+        await self._engine.fill(
+            [
+                replace(one, salt=str(next(self._salts))) if one.parent is None else one
+                for one in requests
+            ]
+        )
 
 
 class Recorder:
@@ -133,8 +160,8 @@ def retrieval(users: int) -> Workload:
     return Workload("retrieval_qa", "retrieval_qa.pfn", "ask", inputs)
 
 
-async def run(workload: Workload, level: str, engine: Engine, cap: int) -> Measure:
-    """All runs of a workload together, on an engine that holds nothing when they begin."""
+async def run(workload: Workload, way: str, level: str, engine: Engine, cap: int) -> Measure:
+    """All runs of a workload together."""
     models = ModelOverrides(engine="embedded")
     plan = compile_path(EXAMPLES / workload.program, level=level, models=models).plan
     specials = engine.tokenizer.specials
@@ -159,7 +186,7 @@ async def run(workload: Workload, level: str, engine: Engine, cap: int) -> Measu
     await executor.close()
     return Measure(
         workload.name,
-        level,
+        way,
         calls=sum(trace.counters.calls_done for trace in traces),
         alone=sum(trace.counters.tokens_without_sharing for trace in traces),
         filled=after.filled_tokens - before.filled_tokens,
@@ -169,38 +196,40 @@ async def run(workload: Workload, level: str, engine: Engine, cap: int) -> Measu
 
 
 def table(measures: Sequence[Measure]) -> str:
-    """Side by side, with the ratio of -O0 to -O1."""
-    lines = [f"{'':14}{'calls':>7}{'alone':>9}{'filled':>9}{'generated':>11}{'seconds':>9}"]
+    """Side by side, with the ratios to the first way of each workload."""
+    lines = [
+        f"{'':20}{'calls':>7}{'filled':>9}{'fewer':>8}{'generated':>11}{'seconds':>9}{'faster':>8}"
+    ]
     for one in measures:
+        first = next(m for m in measures if m.workload == one.workload)
         lines.append(
-            f"{one.workload:<12}{one.level}{one.calls:>7,}{one.alone:>9,}{one.filled:>9,}"
-            f"{one.generated:>11,}{one.seconds:>9.1f}"
+            f"{one.workload:<14}{one.way:<6}{one.calls:>7,}{one.filled:>9,}"
+            f"{first.filled / one.filled:>7.1f}x{one.generated:>11,}{one.seconds:>9.1f}"
+            f"{first.seconds / one.seconds:>7.1f}x"
         )
-        before = next(m for m in measures if m.workload == one.workload)
-        if one is not before:
-            fewer, faster = before.filled / one.filled, before.seconds / one.seconds
-            lines.append(f"{'':14}{fewer:.1f}x fewer tokens filled, {faster:.1f}x faster")
     return "\n".join(lines)
 
 
 async def equality(precision: str, workloads: Sequence[Workload], cap: int) -> dict[str, Any]:
     """Whether -O0 and -O1 generate the same tokens, and where they part if they do not."""
-    engine = open_engine("embedded", EMBEDDED, precision=precision)
     found = {}
     for workload in workloads:
         said = []
-        for level in LEVELS:
+        for level in LEVELS:  # each on an engine of its own: no cache of the other's
+            engine = open_engine("embedded", EMBEDDED, precision=precision)
             recorder = Recorder(engine)
-            await run(workload, level, recorder, cap)
+            await run(workload, level, level, recorder, cap)
             said.append(recorder.said)
+            if level != LEVELS[-1]:
+                await engine.close()
         tokens = sum(map(len, said[0].values()))
         found[workload.name] = {
             "tokens": tokens,
             "equal": said[0] == said[1],
             "first_difference": await first_difference(engine, said[0], said[1]),
         }
+        await engine.close()
         print(f"{workload.name:<14}{precision}: {found[workload.name]}", flush=True)
-    await engine.close()
     return found
 
 
@@ -229,13 +258,16 @@ async def first_difference(
 
 
 async def measure(args: argparse.Namespace) -> list[Measure]:
-    engine = open_engine("embedded", EMBEDDED, precision=args.precision, threads=args.threads)
     measures = []
     for workload in (map_reduce(args.characters), retrieval(args.users)):
-        for level in LEVELS:
-            measures.append(await run(workload, level, engine, args.max_new_tokens))
+        for way, level in WAYS.items():
+            engine = open_engine(
+                "embedded", EMBEDDED, precision=args.precision, threads=args.threads
+            )
+            used = Forgetful(engine) if way == "alone" else engine
+            measures.append(await run(workload, way, level, used, args.max_new_tokens))
+            await engine.close()
             print(measures[-1], file=sys.stderr, flush=True)
-    await engine.close()
     return measures
 
 
