@@ -9,13 +9,13 @@ the same as the meaning of programs says: both must agree to the id. Instant, an
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from parrotc.ir.hashvalue import value_ids
-from parrotc.ir.tokenhash import extend, start
+from parrotc.ir.tokenhash import extend
 from parrotc.runtime.engines.embedded.output import Output
+from parrotc.runtime.engines.hashcontexts import Context, Contexts, drawn_value, state_after
 from parrotc.runtime.engines.protocol import (
-    Constraint,
     ContextId,
     EngineError,
     EngineInfo,
@@ -34,16 +34,6 @@ _PIECE = 4  # characters
 _SILENT = 99  # times that nothing can be said: then every word it has is a stop id
 
 
-@dataclass(slots=True)
-class _Context:
-    """Its own tokens after its parent's. `holders`: the caller, and every child."""
-
-    parent: "_Context | None"
-    ids: tuple[int, ...]
-    length: int
-    holders: int = 1
-
-
 class ReferenceEngine:
     """Implements `Engine`. `latency` is waited before every piece of work, in seconds; a request
     for which `fault` says so fails with the code `internal`."""
@@ -58,46 +48,36 @@ class ReferenceEngine:
         self.tokenizer = tokenizer or ByteTokenizer()
         self._latency = latency
         self._fault = fault
-        self._contexts: dict[ContextId, _Context] = {}
-        self._running = self._cached = self._filled = self._generated = 0
+        self._contexts = Contexts(self.tokenizer.context_length)
+        self._running = self._filled = self._generated = 0
 
     async def fill(self, requests: Sequence[FillRequest]) -> None:
         await self._work(*requests)
-        made: dict[ContextId, _Context] = {}
-        for request in requests:  # all are checked before any is kept
-            if request.context in self._contexts or request.context in made:
-                raise EngineError("internal", f"context {request.context} exists already")
-            parent = made.get(request.parent) if request.parent is not None else None
-            if request.parent is not None and parent is None:
-                parent = self._get(request.parent)
-            made[request.context] = self._grown(parent, request.ids)
-        for context, node in made.items():
-            self._keep(context, node)
-            self._filled += len(node.ids)
+        for name, context in self._contexts.made(requests).items():
+            self._contexts.keep(name, context)
+            self._filled += len(context.ids)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
         self._running += 1
-        parent: _Context | None = None
+        parent: Context | None = None
         try:
             await self._work(request)
-            parent = self._get(request.parent)
+            parent = self._contexts.get(request.parent)
             parent.holders += 1
             drawn = self._draw(parent, request)
             for at in range(0, len(drawn.text), _PIECE):
                 yield Piece(drawn.text[at : at + _PIECE])
                 await asyncio.sleep(0)
-            self._keep(request.context, self._grown(parent, drawn.ids[: drawn.kept]))
+            grown = self._contexts.grown(parent, drawn.ids[: drawn.kept])
+            self._contexts.keep(request.context, grown)
             self._generated += len(drawn.ids)
         finally:
             self._running -= 1
-            self._drop(parent)
+            self._contexts.drop(parent)
         yield drawn
 
     async def free(self, contexts: Sequence[ContextId]) -> None:
-        for context in contexts:
-            node = self._get(context)
-            del self._contexts[context]
-            self._drop(node)
+        self._contexts.free(contexts)
 
     async def ping(self) -> EngineInfo:
         return EngineInfo(
@@ -106,89 +86,32 @@ class ReferenceEngine:
             fingerprint=self.tokenizer.fingerprint,
             context_length=self.tokenizer.context_length,
             running=self._running,
-            contexts=len(self._contexts),
-            cached_tokens=self._cached,
+            contexts=len(self._contexts.named),
+            cached_tokens=self._contexts.tokens,
             filled_tokens=self._filled,
             generated_tokens=self._generated,
         )
 
     async def close(self) -> None:
         self._contexts.clear()
-        self._cached = 0
 
     async def _work(self, *requests: FillRequest | GenerateRequest) -> None:
         await asyncio.sleep(self._latency)
         if self._fault is not None and any(self._fault(request) for request in requests):
             raise EngineError("internal", "a fault was asked for")
 
-    def _draw(self, parent: _Context, request: GenerateRequest) -> Finished:
-        sampling, wanted = request.sampling, request.constraint or Constraint()
-        state = _state(parent, sampling.key if sampling.temperature > 0 else 0)
+    def _draw(self, parent: Context, request: GenerateRequest) -> Finished:
+        state, sampling = state_after(parent, request), request.sampling
         if request.constraint is None and _ends_its_own_way(sampling):
             finished = spoken(state, self.tokenizer, sampling)
         else:
-            finished = self._value(state, sampling, wanted)
+            drawn = drawn_value(state, self.tokenizer, request)
+            finished = Finished(
+                drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores
+            )
         if sampling.logprobs < 0:
             return finished
         return replace(finished, logprobs=_logprobs(finished.ids, sampling.logprobs))
-
-    def _value(self, state: int, sampling: Sampling, wanted: Constraint) -> Finished:
-        try:
-            drawn = value_ids(
-                state,
-                self.tokenizer,
-                max_tokens=sampling.max_tokens,
-                stop=sampling.stop,
-                choices=wanted.choices,
-                regex=wanted.regex,
-                json_schema=wanted.json_schema,
-                scored=wanted.scored,
-            )
-        except ValueError as error:
-            raise EngineError("constraint", str(error)) from None
-        return Finished(drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores)
-
-    def _get(self, context: ContextId) -> _Context:
-        try:
-            return self._contexts[context]
-        except KeyError:
-            raise EngineError("unknown_context", f"there is no context {context}") from None
-
-    def _grown(self, parent: _Context | None, ids: tuple[int, ...]) -> _Context:
-        length = (parent.length if parent else 0) + len(ids)
-        if length > self.tokenizer.context_length:
-            raise EngineError(
-                "context_length",
-                f"{length:,} tokens are more than the model's {self.tokenizer.context_length:,}",
-            )
-        return _Context(parent, ids, length)
-
-    def _keep(self, context: ContextId, node: _Context) -> None:
-        if node.parent is not None:
-            node.parent.holders += 1
-        self._contexts[context] = node
-        self._cached += len(node.ids)
-
-    def _drop(self, node: _Context | None) -> None:
-        """One holder less; what nobody holds goes, and so on up the tree."""
-        while node is not None:
-            node.holders -= 1
-            if node.holders:
-                return
-            self._cached -= len(node.ids)
-            node = node.parent
-
-
-def _state(context: _Context | None, key: int) -> int:
-    """The hash of every token from the root to `context`."""
-    runs: list[tuple[int, ...]] = []
-    while context is not None:
-        runs.append(context.ids)
-        context = context.parent
-    state = start(key)
-    for ids in reversed(runs):
-        state = extend(state, ids)
-    return state
 
 
 def spoken(state: int, tokenizer: Tokenizer | ByteTokenizer, sampling: Sampling) -> Finished:

@@ -12,13 +12,13 @@ is; with `length`, free texts go on until they have that many tokens, or as many
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from parrotc.ir.hashvalue import Drawn, value_ids
-from parrotc.ir.tokenhash import extend, start
+from parrotc.ir.tokenhash import extend
+from parrotc.runtime.engines.hashcontexts import Context, Contexts, drawn_value, state_after
 from parrotc.runtime.engines.protocol import (
-    Constraint,
     ContextId,
     EngineError,
     EngineInfo,
@@ -65,25 +65,8 @@ class Limits:
 
 
 @dataclass(eq=False, slots=True)
-class _Context:
-    """Its own tokens after its parent's. `holders`: the caller, every child, a generation."""
-
-    parent: "_Context | None"
-    ids: tuple[int, ...]
-    length: int
-    filled: int = 0  # of its own tokens
-    holders: int = 1
-
-    def path(self) -> Iterator["_Context"]:
-        context: _Context | None = self
-        while context is not None:
-            yield context
-            context = context.parent
-
-
-@dataclass(eq=False, slots=True)
 class _Fill:
-    contexts: dict[ContextId, _Context]  # parents first
+    contexts: dict[ContextId, Context]  # parents first
     early: bool
     done: asyncio.Future[None]
 
@@ -93,7 +76,7 @@ class _Row:
     """A generation. `drawn` is all that it will say, `said` how many tokens it has said."""
 
     request: GenerateRequest
-    parent: _Context
+    parent: Context
     drawn: Drawn
     decoder: Decoder
     pieces: "asyncio.Queue[Piece | EngineError | None]" = field(default_factory=asyncio.Queue)
@@ -119,29 +102,22 @@ class SimulatedEngine:
         self._cost = cost
         self._limits = limits or Limits()
         self._length = length
-        self._contexts: dict[ContextId, _Context] = {}
+        self._contexts = Contexts(self.tokenizer.context_length)
         self._fills: list[_Fill] = []
         self._rows: list[_Row] = []
         self._waiting: list[_Row] = []
-        self._cached = self._filled = self._generated = 0
+        self._filled = self._generated = 0
         self._work: asyncio.Task[None] | None = None
 
     # --- requests ---
 
     async def fill(self, requests: Sequence[FillRequest]) -> None:
-        made: dict[ContextId, _Context] = {}
-        for request in requests:  # all are checked before any is kept
-            if request.context in self._contexts or request.context in made:
-                raise EngineError("internal", f"context {request.context} exists already")
-            parent = made.get(request.parent) if request.parent is not None else None
-            if request.parent is not None and parent is None:
-                parent = self._get(request.parent)
-            made[request.context] = self._grown(parent, request.ids)
+        made = self._contexts.made(requests)
         tokens = sum(len(context.ids) for context in made.values())
-        if self._cached + tokens > self._limits.tokens:
+        if self._contexts.tokens + tokens > self._limits.tokens:
             raise EngineError("capacity", f"there is no room for {tokens:,} more tokens")
         for name, context in made.items():
-            self._keep(name, context)
+            self._contexts.keep(name, context)
         early = all(request.early for request in requests)
         fill = _Fill(made, early, asyncio.get_running_loop().create_future())
         self._fills.append(fill)
@@ -152,14 +128,14 @@ class SimulatedEngine:
         wanted = {
             id(above)
             for name in contexts
-            if name in self._contexts
-            for above in self._contexts[name].path()
+            if name in self._contexts.named
+            for above in self._contexts.named[name].path()
         }
         for fill in self._fills:
             fill.early = fill.early and all(id(c) not in wanted for c in fill.contexts.values())
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
-        parent = self._get(request.parent)
+        parent = self._contexts.get(request.parent)
         row = _Row(request, parent, self._drawn(parent, request), Decoder(self.tokenizer))
         parent.holders += 1
         self._waiting.append(row)
@@ -171,22 +147,19 @@ class SimulatedEngine:
                     raise piece
                 yield piece
             drawn = row.drawn
-            context = self._grown(parent, drawn.ids[: drawn.kept])
+            context = self._contexts.grown(parent, drawn.ids[: drawn.kept])
             context.filled = len(context.ids)
-            self._keep(request.context, context)
+            self._contexts.keep(request.context, context)
             self._generated += len(drawn.ids)
         finally:
             for rows in (self._rows, self._waiting):
                 if row in rows:
                     rows.remove(row)
-            self._drop(parent)
+            self._contexts.drop(parent)
         yield Finished(drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores)
 
     async def free(self, contexts: Sequence[ContextId]) -> None:
-        for name in contexts:
-            context = self._get(name)
-            del self._contexts[name]
-            self._drop(context)
+        self._contexts.free(contexts)
 
     async def ping(self) -> EngineInfo:
         return EngineInfo(
@@ -196,8 +169,8 @@ class SimulatedEngine:
             context_length=self.tokenizer.context_length,
             running=len(self._rows),
             queued=len(self._waiting),
-            contexts=len(self._contexts),
-            cached_tokens=self._cached,
+            contexts=len(self._contexts.named),
+            cached_tokens=self._contexts.tokens,
             filled_tokens=self._filled,
             generated_tokens=self._generated,
             counters={"iterations": self.iterations},
@@ -215,7 +188,6 @@ class SimulatedEngine:
                 fill.done.set_exception(closed)
         self._fills.clear()
         self._contexts.clear()
-        self._cached = 0
 
     # --- iterations ---
 
@@ -251,9 +223,9 @@ class SimulatedEngine:
                 self._waiting.remove(row)
                 self._rows.append(row)
 
-    def _segments(self) -> list[tuple[_Context, int]]:
+    def _segments(self) -> list[tuple[Context, int]]:
         """Which contexts are filled now, and how many tokens of each: early ones last."""
-        found: list[tuple[_Context, int]] = []
+        found: list[tuple[Context, int]] = []
         budget = self._limits.chunk
         is_busy = bool(self._rows) or any(not fill.early for fill in self._fills)
         for fill in sorted(self._fills, key=lambda fill: fill.early):
@@ -266,7 +238,7 @@ class SimulatedEngine:
                     budget -= count
         return found
 
-    def _read(self, ends: Sequence[_Context]) -> int:
+    def _read(self, ends: Sequence[Context]) -> int:
         """The tokens of these contexts, each once."""
         seen: set[int] = set()
         total = 0
@@ -306,27 +278,11 @@ class SimulatedEngine:
 
     # --- what is said ---
 
-    def _drawn(self, parent: _Context, request: GenerateRequest) -> Drawn:
-        sampling, wanted = request.sampling, request.constraint
-        state = start(sampling.key if sampling.temperature > 0 else 0)
-        for context in reversed(list(parent.path())):
-            state = extend(state, context.ids)
-        if self._length and wanted is None:
-            return self._long(state, min(self._length, sampling.max_tokens))
-        wanted = wanted or Constraint()
-        try:
-            return value_ids(
-                state,
-                self.tokenizer,
-                max_tokens=sampling.max_tokens,
-                stop=sampling.stop,
-                choices=wanted.choices,
-                regex=wanted.regex,
-                json_schema=wanted.json_schema,
-                scored=wanted.scored,
-            )
-        except ValueError as error:
-            raise EngineError("constraint", str(error)) from None
+    def _drawn(self, parent: Context, request: GenerateRequest) -> Drawn:
+        state = state_after(parent, request)
+        if self._length and request.constraint is None:
+            return self._long(state, min(self._length, request.sampling.max_tokens))
+        return drawn_value(state, self.tokenizer, request)
 
     def _long(self, state: int, length: int) -> Drawn:
         """A text of `length` tokens, made of many short ones. It knows no stop texts."""
@@ -338,33 +294,3 @@ class SimulatedEngine:
         while "\ufffd" in (text := self.tokenizer.decode(ids)):
             ids.pop()  # it ends inside a character
         return Drawn(tuple(ids), text, len(ids), "", "length")
-
-    # --- contexts ---
-
-    def _get(self, name: ContextId) -> _Context:
-        try:
-            return self._contexts[name]
-        except KeyError:
-            raise EngineError("unknown_context", f"there is no context {name}") from None
-
-    def _grown(self, parent: _Context | None, ids: tuple[int, ...]) -> _Context:
-        length = (parent.length if parent else 0) + len(ids)
-        if length > self.tokenizer.context_length:
-            message = f"{length:,} tokens are more than {self.tokenizer.context_length:,}"
-            raise EngineError("context_length", message)
-        return _Context(parent, ids, length)
-
-    def _keep(self, name: ContextId, context: _Context) -> None:
-        if context.parent is not None:
-            context.parent.holders += 1
-        self._contexts[name] = context
-        self._cached += len(context.ids)
-
-    def _drop(self, context: _Context | None) -> None:
-        """One holder less; what nobody holds goes, and so on up the tree."""
-        while context is not None:
-            context.holders -= 1
-            if context.holders:
-                return
-            self._cached -= len(context.ids)
-            context = context.parent
