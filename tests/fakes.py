@@ -152,3 +152,14 @@ class Shaken:
 
     async def close(self) -> None:
         await self.engine.close()
+
+
+async def finish(engine: Engine, request: GenerateRequest) -> Finished:
+    """The end of a generation, whose pieces must be its text."""
+    text = ""
+    async for item in engine.generate(request):
+        if isinstance(item, Finished):
+            assert item.text == text
+            return item
+        text += item.text
+    raise AssertionError("a generation ends with Finished")

@@ -137,14 +137,3 @@ class Broken(ReferenceEngine):
             yield item
             if request.context in self.bad:
                 raise ZeroDivisionError("a bug")
-
-
-async def finish(engine: Engine, request: GenerateRequest) -> Finished:
-    """The end of a generation, whose pieces must be its text."""
-    text = ""
-    async for item in engine.generate(request):
-        if isinstance(item, Finished):
-            assert item.text == text
-            return item
-        text += item.text
-    raise AssertionError("a generation ends with Finished")

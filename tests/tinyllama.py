@@ -104,3 +104,11 @@ def dense(weights: Mapping[str, Tensor], ids: Sequence[int]) -> Tensor:
         inner = torch.nn.functional.silu(h @ get(at + "mlp.gate_proj").T)
         x = x + (inner * (h @ get(at + "mlp.up_proj").T)) @ get(at + "mlp.down_proj").T
     return normed(x, "model.norm") @ get("lm_head").T
+
+
+def greedy(weights: Mapping[str, Tensor], ids: Sequence[int], count: int) -> tuple[int, ...]:
+    """The `count` best next tokens, one after the other."""
+    found = list(ids)
+    for _ in range(count):
+        found.append(int(dense(weights, found)[-1].argmax()))
+    return tuple(found[-count:])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer as Backend
@@ -72,3 +73,11 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = small_tokenizer("smollm")
     save(folder, tokenizer.to_json(), tokenizer.vocab_size)
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tiny_folder: Path) -> dict[str, Any]:
+    """Those of the Llama in `tiny_folder`."""
+    from safetensors.torch import load_file
+
+    return load_file(tiny_folder / "model.safetensors")

@@ -11,8 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import load_file  # noqa: E402
-from tinyllama import CONTEXT, dense  # noqa: E402
+from tinyllama import CONTEXT, dense, greedy  # noqa: E402
 
 from parrotc.runtime.engines.embedded.engine import (  # noqa: E402
     EmbeddedEngine,
@@ -71,18 +70,6 @@ async def tiny(tiny_folder: Path) -> AsyncIterator[Driver]:
     engine = open_engine("embedded", str(tiny_folder), precision="float64", threads=1)
     yield Driver(engine)
     await engine.close()
-
-
-@pytest.fixture(scope="session")
-def weights(tiny_folder: Path):
-    return load_file(tiny_folder / "model.safetensors")
-
-
-def greedy(weights, ids, count: int) -> tuple[int, ...]:
-    ids = list(ids)
-    for _ in range(count):
-        ids.append(int(dense(weights, ids)[-1].argmax()))
-    return tuple(ids[-count:])
 
 
 # --- tokens ---

@@ -12,7 +12,8 @@ from random import Random
 import aiohttp
 import pytest
 from aiohttp import web
-from served import Broken, Gated, Lazy, Served, finish, served, until
+from fakes import finish
+from served import Broken, Gated, Lazy, Served, served, until
 
 from parrotc.runtime.engines.http.client import Client, Room
 from parrotc.runtime.engines.http.server import EngineServer, serving

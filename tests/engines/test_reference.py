@@ -4,6 +4,7 @@ import asyncio
 from random import Random
 
 import pytest
+from fakes import finish
 
 from parrotc.ir.hashvalue import value_ids
 from parrotc.ir.tokenhash import next_hash
@@ -18,16 +19,6 @@ from parrotc.runtime.engines.protocol import (
 )
 from parrotc.runtime.engines.reference import ReferenceEngine
 from parrotc.runtime.engines.registry import open_engine
-
-
-async def run(engine: ReferenceEngine, request: GenerateRequest) -> Finished:
-    text = ""
-    async for item in engine.generate(request):
-        if isinstance(item, Finished):
-            assert item.text == text
-            return item
-        text += item.text
-    raise AssertionError("a generation ends with Finished")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +45,7 @@ async def test_it_says_what_the_meaning_says(constraint: Constraint | None) -> N
         )
         sampling = Sampling(max_tokens=20, temperature=float(key > 5), key=key, stop=("un",))
         request = GenerateRequest(10 * key + 3, 10 * key + 2, sampling, constraint)
-        found = await run(engine, request)
+        found = await finish(engine, request)
         drawn = value_ids(
             next_hash(ids, key if key > 5 else 0),
             engine.tokenizer,
@@ -77,7 +68,7 @@ async def test_every_token_of_the_path_counts() -> None:
         [((1, 2), (3,)), ((1,), (3,)), ((2, 1), (3,)), ((1, 2), ())]
     ):
         await engine.fill([FillRequest(3 * n, None, first), FillRequest(3 * n + 1, 3 * n, second)])
-        texts.add((await run(engine, GenerateRequest(3 * n + 2, 3 * n + 1, Sampling()))).text)
+        texts.add((await finish(engine, GenerateRequest(3 * n + 2, 3 * n + 1, Sampling()))).text)
     assert len(texts) == 4
 
 
@@ -86,7 +77,7 @@ async def test_tokens_are_counted_once_and_given_back() -> None:
     await engine.fill(
         [FillRequest(1, None, (1, 2, 3)), FillRequest(2, 1, (4,)), FillRequest(3, 1, ())]
     )
-    finished = await run(engine, GenerateRequest(4, 2, Sampling(max_tokens=5)))
+    finished = await finish(engine, GenerateRequest(4, 2, Sampling(max_tokens=5)))
     await engine.free([1, 2])
     info = await engine.ping()
     assert (info.contexts, info.cached_tokens) == (2, 4 + finished.kept)
@@ -121,7 +112,7 @@ async def test_misuse_is_refused_and_makes_nothing() -> None:
     with pytest.raises(EngineError, match="tokens are more than"):
         await engine.fill([FillRequest(2, None, (1,) * 1_000_001)])
     with pytest.raises(EngineError) as caught:
-        await run(engine, GenerateRequest(2, 1, Sampling(), Constraint(regex="(?=a)")))
+        await finish(engine, GenerateRequest(2, 1, Sampling(), Constraint(regex="(?=a)")))
     assert caught.value.code == "constraint"
     assert (await engine.ping()).contexts == 1
 

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from served import Gated, finish, served, until
+from fakes import finish
+from served import Gated, served, until
 
 from parrotc.runtime.engines.http import remote as remotes
 from parrotc.runtime.engines.http.handshake import Handshake

@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from safetensors.torch import load_file  # noqa: E402
-from served import finish, served  # noqa: E402
-from tinyllama import CONTEXT, dense  # noqa: E402
+from fakes import finish  # noqa: E402
+from served import served  # noqa: E402
+from tinyllama import CONTEXT, greedy  # noqa: E402
 
 from parrotc.runtime.engines.cachedmodel import State  # noqa: E402
 from parrotc.runtime.engines.huggingface import HuggingfaceEngine  # noqa: E402
@@ -43,18 +43,6 @@ async def engine(tiny_folder: Path) -> AsyncIterator[HuggingfaceEngine]:
     engine = opened(tiny_folder)
     yield engine
     await engine.close()
-
-
-@pytest.fixture(scope="module")
-def weights(tiny_folder: Path):
-    return load_file(tiny_folder / "model.safetensors")
-
-
-def greedy(weights, ids, count: int) -> tuple[int, ...]:
-    ids = list(ids)
-    for _ in range(count):
-        ids.append(int(dense(weights, ids)[-1].argmax()))
-    return tuple(ids[-count:])
 
 
 # --- tokens ---
