@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from parrotc.kernels.dense import dense
 from parrotc.runtime.engines.embedded.contexts import Sequence as Context
 from parrotc.runtime.engines.embedded.jobs import Job
 from parrotc.runtime.engines.embedded.memory import Memory
@@ -21,11 +22,11 @@ from parrotc.runtime.engines.embedded.planner import Limits, Plan, Slice
 from parrotc.runtime.engines.embedded.runner import Runner, attention_for
 from parrotc.runtime.engines.embedded.shape import load_shape
 from parrotc.runtime.engines.embedded.weights import load_weights
-from parrotc.runtime.models import EMBEDDED, resolve
+from parrotc.runtime.models import EMBEDDED, cache_folder, resolve
 
 KINDS = {
     "matrix products": ("linear", "mm", "matmul"),
-    "attention": ("scaled_dot_product", "flash"),
+    "attention": ("scaled_dot_product", "flash", "native attention"),
 }
 
 
@@ -37,8 +38,9 @@ class Bench:
         shape = load_shape(files)
         limits = Limits(max_total_tokens=8192)
         self.memory = Memory(limits.blocks, limits.block_size)
-        model = Model(shape, load_weights(files, shape), precision)
-        self.runner = Runner(model, limits, attention_for(model.device))
+        kernels = cache_folder() / "kernels"
+        model = Model(shape, load_weights(files, shape), precision, "cpu", dense(kernels))
+        self.runner = Runner(model, limits, attention_for(model, kernels))
 
     def step(self, work: Sequence[tuple[Context, int]]) -> None:
         """One forward pass that computes so many more tokens of each."""

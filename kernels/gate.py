@@ -29,6 +29,7 @@ def measure_gate(
     kv_heads: int,
     dim: int,
     dtype: torch.dtype,
+    pool: torch.dtype | None = None,
     device: torch.device,
     block: int = 16,
     readers: int = 8,
@@ -38,14 +39,16 @@ def measure_gate(
 ) -> Gate:
     """The gate of a device and a model's shape, from about 0.1 s of measurements.
 
+    Queries have `dtype`, keys and values that of the `pool` if it has another.
     Where sharing gains nothing with length, the gate never opens.
     """
-    gate = Gate(1.0, 0.0, 2 * kv_heads * dim * dtype.itemsize, heads, dim, splits)
+    pool = pool or dtype
+    gate = Gate(1.0, 0.0, 2 * kv_heads * dim * pool.itemsize, heads, dim, splits)
     gains = []
     for length in lengths:
         work = _readers(readers, length // block, block)
-        pool = (1 + max(max(reader.blocks) for reader in work), block, kv_heads, dim)
-        keys, values = (torch.randn(pool, device=device).to(dtype) for _ in "kv")
+        size = (1 + max(max(reader.blocks) for reader in work), block, kv_heads, dim)
+        keys, values = (torch.randn(size, device=device).to(pool) for _ in "kv")
         queries = torch.randn(readers, heads, dim, device=device).to(dtype)
         plans = [plan_work(work, block, choice) for choice in (Gate.always(), Gate.never())]
         shared, alone = _seconds(partial(attend, queries, keys, values), plans, device, clock)

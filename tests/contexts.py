@@ -1,12 +1,22 @@
-"""Contexts kept in the plainest way, to drive a model without pages or a scheduler."""
+"""To drive a model by hand: with contexts kept in the plainest way, and with pages."""
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from parrotc.kernels.dense import dense
+from parrotc.runtime.engines.embedded.contexts import Sequence as Tokens
+from parrotc.runtime.engines.embedded.jobs import Job
+from parrotc.runtime.engines.embedded.memory import Memory
 from parrotc.runtime.engines.embedded.model import Model, Step
+from parrotc.runtime.engines.embedded.planner import Limits, Plan, Slice
+from parrotc.runtime.engines.embedded.runner import Runner, attention_for
+from parrotc.runtime.engines.embedded.shape import load_shape
+from parrotc.runtime.engines.embedded.weights import load_weights
+from parrotc.runtime.models import ModelFiles
 
 
 class Context:
@@ -53,3 +63,31 @@ def run(model: Model, parts: Sequence[tuple[Context, Sequence[int]]]) -> Tensor:
     for context, new in parts:
         context.ids += new
     return logits
+
+
+class Paged:
+    """A model with its memory, driven by hand. `kernels`: where those that are compiled are kept,
+    without it there are none."""
+
+    def __init__(self, files: ModelFiles, precision: str, kernels: Path | None = None) -> None:
+        shape = load_shape(files)
+        limits = Limits(max_total_tokens=4096, block_size=4)
+        passes = dense(kernels) if kernels else None
+        self.model = Model(shape, load_weights(files, shape), precision, dense=passes)
+        self.memory = Memory(limits.blocks, limits.block_size)
+        self.runner = Runner(self.model, limits, attention_for(self.model, kernels))
+
+    def logits(self, *work: tuple[Tokens, int]) -> Tensor:
+        """Run one step, which computes so many more tokens of each sequence."""
+        plan = Plan()
+        self.memory.copies = plan.copies
+        for sequence, count in work:
+            if not sequence.computed:
+                self.memory.share(sequence, sequence.end)
+            assert self.memory.reserve(sequence, sequence.computed + count)
+            plan.slices.append(Slice(Job(sequence, (False, 0.0, 0)), sequence.computed, count))
+            self.memory.advance(sequence, count)
+        with torch.inference_mode():
+            found = self.model.logits(self.runner.run(plan))
+        self.memory.confirm()
+        return found

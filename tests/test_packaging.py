@@ -21,7 +21,7 @@ ROOMS = {
     "parrotc": "parrotc",
     **{f"parrotc/{n}": n for n in ("ir", "passes", "runtime", "kernels", "stdlib")},
 }
-KINDS = {".py", ".lark", ".pfn", ".md", ".typed"}
+KINDS = {".py", ".lark", ".pfn", ".md", ".typed", ".c", ".h"}
 PROGRAM = """from std.text import chunk
 
 pfunc short(part: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, DIM = 3, 48, 64, 6, 2, 8
+LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, DIM = 3, 48, 64, 6, 2, 16
 CONTEXT = 256
 
 CONFIG = {
@@ -25,6 +25,7 @@ CONFIG = {
     "intermediate_size": INNER,
     "num_attention_heads": HEADS,
     "num_key_value_heads": KV_HEADS,
+    "head_dim": DIM,
     "rms_norm_eps": 1e-5,
     "rope_theta": 10000.0,
     "max_position_embeddings": CONTEXT,

@@ -7,55 +7,25 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from contexts import Paged  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from tinyllama import dense  # noqa: E402
 
-from parrotc.kernels.attention import attend  # noqa: E402
 from parrotc.runtime.engines.embedded.contexts import Sequence  # noqa: E402
-from parrotc.runtime.engines.embedded.jobs import Job  # noqa: E402
-from parrotc.runtime.engines.embedded.memory import Memory  # noqa: E402
-from parrotc.runtime.engines.embedded.model import Model  # noqa: E402
-from parrotc.runtime.engines.embedded.planner import Limits, Plan, Slice  # noqa: E402
-from parrotc.runtime.engines.embedded.runner import Runner  # noqa: E402
 from parrotc.runtime.engines.embedded.shape import load_shape  # noqa: E402
 from parrotc.runtime.engines.embedded.weights import load_weights  # noqa: E402
-from parrotc.runtime.models import EMBEDDED, ModelError, ModelFiles, resolve  # noqa: E402
+from parrotc.runtime.models import EMBEDDED, ModelError, ModelFiles, cache_folder, resolve  # noqa: E402
 
-TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10, "float32, compiled": 1e-4}
 VOCAB = 300
 
 
-class Bench:
-    """A model with its memory, driven by hand."""
-
-    def __init__(self, files: ModelFiles, precision: str) -> None:
-        shape = load_shape(files)
-        limits = Limits(max_total_tokens=4096, block_size=4)
-        self.model = Model(shape, load_weights(files, shape), precision)
-        self.memory = Memory(limits.blocks, limits.block_size)
-        self.runner = Runner(self.model, limits, attend)
-
-    def logits(self, *work: tuple[Sequence, int]) -> torch.Tensor:
-        """Run one step, which computes so many more tokens of each sequence."""
-        plan = Plan()
-        self.memory.copies = plan.copies
-        for sequence, count in work:
-            if not sequence.computed:
-                self.memory.share(sequence, sequence.end)
-            assert self.memory.reserve(sequence, sequence.computed + count)
-            plan.slices.append(Slice(Job(sequence, (False, 0.0, 0)), sequence.computed, count))
-            self.memory.advance(sequence, count)
-        with torch.inference_mode():
-            found = self.model.logits(self.runner.run(plan))
-        self.memory.confirm()
-        return found
-
-
-class Checked(Bench):
+class Checked(Paged):
     """Of the tiny model: what it computes is compared with the plainest one."""
 
     def __init__(self, folder: Path, precision: str) -> None:
-        super().__init__(resolve(str(folder)), precision)
+        kernels = cache_folder() / "kernels" if "compiled" in precision else None
+        super().__init__(resolve(str(folder)), precision.split(",")[0], kernels)
         self.weights = load_file(folder / "model.safetensors")
         self.tolerance = TOLERANCE[precision]
 
@@ -136,7 +106,7 @@ def test_transformers_agrees(tiny_folder: Path) -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 def test_coarser_precisions_stay_close(tiny_folder: Path, precision: str) -> None:
     ids = some(Random(6), 30)
-    found = Bench(resolve(str(tiny_folder)), precision).logits((Sequence(None, ids), 30)).double()
+    found = Paged(resolve(str(tiny_folder)), precision).logits((Sequence(None, ids), 30)).double()
     expected = dense(load_file(tiny_folder / "model.safetensors"), ids)
     likeness = torch.nn.functional.cosine_similarity(found, expected)
     assert likeness.min() > 0.98
@@ -193,7 +163,7 @@ def test_the_embedded_model_agrees_with_transformers(embedded_files: ModelFiles)
     ids = tuple(rng.randrange(17, 49_000) for _ in range(150))
     with torch.inference_mode():
         expected = other(torch.tensor([ids])).logits[0]
-    bench = Bench(resolve(EMBEDDED), "float32")
+    bench = Paged(resolve(EMBEDDED), "float32")
     trunk = Sequence(None, ids[:100])
     leaf = Sequence(trunk, ids[100:])
     steps = [((trunk, 64),), ((trunk, 36), (leaf, 49)), ((leaf, 1),)]

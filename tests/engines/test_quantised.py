@@ -1,20 +1,24 @@
 """Eight-bit matrices: exactly what their formula says, and what they cost in quality."""
 
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from contexts import Context, run  # noqa: E402
+from contexts import Context, Paged, Tokens, run  # noqa: E402
 
+from parrotc.kernels.dense import Dense, dense  # noqa: E402
 from parrotc.runtime.engines.embedded import quantised  # noqa: E402
+from parrotc.runtime.engines.embedded.fused import fused  # noqa: E402
 from parrotc.runtime.engines.embedded.linear import float_linear  # noqa: E402
 from parrotc.runtime.engines.embedded.model import Model  # noqa: E402
 from parrotc.runtime.engines.embedded.quantised import Int8Linear  # noqa: E402
 from parrotc.runtime.engines.embedded.shape import load_shape  # noqa: E402
 from parrotc.runtime.engines.embedded.weights import load_weights  # noqa: E402
-from parrotc.runtime.models import ModelFiles  # noqa: E402
+from parrotc.runtime.models import ModelFiles, cache_folder, resolve  # noqa: E402
 from parrotc.runtime.tokenizer import Tokenizer  # noqa: E402
 
 SPEECH = Path(__file__).parents[2] / "examples/data/kennedy_1962.txt"
@@ -98,6 +102,49 @@ def test_floating_point(rows: int, dtype: torch.dtype) -> None:
     assert torch.equal(residual, before)
 
 
+# --- the fused forward pass ---
+
+
+@pytest.fixture(scope="module")
+def passes() -> Dense:
+    found = dense(cache_folder() / "kernels")
+    if found is None or not quantised._can_pack():
+        pytest.skip("there is no compiler, or the processor has no dot products of bytes")
+    return found
+
+
+def test_fused_layers_are_the_plain_ones(tiny_folder: Path, passes: Dense) -> None:
+    """In any batch: prompts, single tokens, more and fewer rows than our own product takes."""
+    files = resolve(str(tiny_folder))
+    shape = load_shape(files)
+    weights = load_weights(files, shape)
+    plain = Model(shape, weights, "int8")
+    quick = Model(shape, weights, "int8", dense=passes)
+    assert plain._fused is None and quick._fused is not None
+    rng = Random(4)
+    for _ in range(5):
+        contexts = Context(), Context()
+        for counts in ((30, 1), (1, 1), (1, 2), (3, 40), (1, 1)):
+            ids = [[rng.randrange(300) for _ in range(count)] for count in counts]
+            wanted = run(plain, list(zip((c.fork() for c in contexts), ids, strict=True)))
+            found = run(quick, list(zip(contexts, ids, strict=True)))
+            # a number on the edge may be rounded the other way, and what follows moves with it
+            assert torch.nn.functional.cosine_similarity(found, wanted).min() > 0.999
+
+
+@pytest.mark.parametrize("change", [{"hidden": 40}, {"activation": "relu"}, {"is_gated": False}])
+def test_other_shapes_are_not_fused(
+    tiny_folder: Path, passes: Dense, change: dict[str, object]
+) -> None:
+    files = resolve(str(tiny_folder))
+    shape = load_shape(files)
+    model = Model(shape, load_weights(files, shape), "int8")
+    parts = model._layers, model._norm, model._head, model._turns
+    assert fused(shape, *parts, passes) is not None
+    assert fused(replace(shape, **change), *parts, passes) is None  # type: ignore[arg-type]
+    assert fused(shape, *parts[:3], None, passes) is None
+
+
 @pytest.mark.model
 def test_quality_on_a_real_text(embedded_files: ModelFiles, smollm: Tokenizer) -> None:
     """Negative log-likelihood a token, and how often the best next token stays the same."""
@@ -108,12 +155,17 @@ def test_quality_on_a_real_text(embedded_files: ModelFiles, smollm: Tokenizer) -
         precision: run(Model(shape, weights, precision), [(Context(), ids)]).log_softmax(1)
         for precision in ("float32", "int8")
     }
+    paged = Paged(embedded_files, "int8", cache_folder() / "kernels")  # with a pool in bfloat16
+    logs["int8, as it runs"] = paged.logits((Tokens(None, ids), len(ids))).log_softmax(1)
     following = torch.tensor(ids[1:])
     loss = {
         precision: -rows[:-1].gather(1, following[:, None]).mean().item()
         for precision, rows in logs.items()
     }
-    agreement = (logs["float32"].argmax(1) == logs["int8"].argmax(1)).double().mean().item()
-    print(f"\nnegative log-likelihood a token {loss}, greedy agreement {agreement:.1%}")
-    assert loss["int8"] - loss["float32"] < 0.06
-    assert agreement > 0.8
+    for precision in ("int8", "int8, as it runs"):
+        same = logs["float32"].argmax(1) == logs[precision].argmax(1)
+        agreement = same.double().mean().item()
+        more = loss[precision] - loss["float32"]
+        print(f"\n{precision}: {more:.4f} nats a token more, greedy agreement {agreement:.1%}")
+        assert more < 0.06
+        assert agreement > 0.8

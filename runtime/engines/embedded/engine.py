@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
+from parrotc.kernels.dense import dense
 from parrotc.kernels.gate import measure_gate
 from parrotc.kernels.worklist import Gate
 from parrotc.runtime.engines.embedded.model import PRECISIONS, Model
 from parrotc.runtime.engines.embedded.planner import Limits
-from parrotc.runtime.engines.embedded.runner import Runner, attention_for
+from parrotc.runtime.engines.embedded.runner import Attention, Runner, attention_for
 from parrotc.runtime.engines.embedded.scheduler import Scheduler
-from parrotc.runtime.engines.embedded.shape import check_pair, load_shape
+from parrotc.runtime.engines.embedded.shape import Shape, check_pair, load_shape
 from parrotc.runtime.engines.embedded.weights import load_weights
 from parrotc.runtime.engines.protocol import (
     ContextId,
@@ -37,7 +38,7 @@ from parrotc.runtime.engines.protocol import (
     GenerateRequest,
     Piece,
 )
-from parrotc.runtime.models import Progress, load_tokenizer, resolve
+from parrotc.runtime.models import Progress, cache_folder, load_tokenizer, resolve
 from parrotc.runtime.tokenizer import Tokenizer
 
 Answer = Callable[[Any], None]
@@ -69,21 +70,25 @@ def open_embedded(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"there is no device `{device}` here")
     with torch.inference_mode():
-        model = Model(shape, load_weights(files, shape), precision, device)
+        kernels = (folder or cache_folder()) / "kernels"
+        passes = dense(kernels) if precision == "int8" else None
+        model = Model(shape, load_weights(files, shape), precision, device, passes)
+    attention = attention_for(model, kernels)
     return EmbeddedEngine(
         model,
         tokenizer,
         name=files.name,
-        precision=precision,
         threads=threads,
-        limits=_limits(model, limits),
+        attention=attention,
+        limits=_limits(shape, attention, limits),
         gate=partial(
             measure_gate,
-            attention_for(model.device),
+            attention.attend,
             heads=shape.heads,
             kv_heads=shape.kv_heads,
             dim=shape.head_dim,
             dtype=model.dtype,
+            pool=attention.pool,
             device=model.device,
         ),
     )
@@ -99,18 +104,18 @@ class EmbeddedEngine:
         tokenizer: Tokenizer,
         *,
         name: str,
-        precision: str,
         threads: int = 0,
+        attention: Attention | None = None,
         limits: Limits | None = None,
         gate: Callable[[], Gate] = Gate.always,
     ) -> None:
         self.tokenizer = tokenizer
         self._name = name
-        self._precision = precision
+        self._precision = model.precision
         self._context_length = model.shape.context_length
         limits = limits or Limits()
         self._gate = gate
-        self._runner = Runner(model, limits, attention_for(model.device))
+        self._runner = Runner(model, limits, attention or attention_for(model))
         self._scheduler = Scheduler(self._runner, tokenizer, limits, model.shape.context_length)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._is_closed = False
@@ -254,7 +259,7 @@ class EmbeddedEngine:
         )
 
 
-def _limits(model: Model, given: Mapping[str, int]) -> Limits:
+def _limits(shape: Shape, attention: Attention, given: Mapping[str, int]) -> Limits:
     """What was given, and room for as many tokens as the machine's memory allows; but not for more
     than so many generations can use."""
     if unknown := given.keys() - {field.name for field in fields(Limits)}:
@@ -262,8 +267,9 @@ def _limits(model: Model, given: Mapping[str, int]) -> Limits:
     limits = Limits(**given)
     if "max_total_tokens" in given:
         return limits
-    most = limits.max_batch_size * model.shape.context_length
-    room = min(most, _memory() // _SHARE // model.bytes_per_token)
+    most = limits.max_batch_size * shape.context_length
+    size = 2 * shape.layers * shape.kv_heads * shape.head_dim * attention.pool.itemsize  # a token's
+    room = min(most, _memory() // _SHARE // size)
     return replace(limits, max_total_tokens=room)
 
 

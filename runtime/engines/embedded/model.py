@@ -7,11 +7,15 @@ once, and nothing here knows of contexts or pages.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from parrotc.kernels.dense import Dense
+from parrotc.runtime.engines.embedded.fused import fused
+from parrotc.runtime.engines.embedded.layers import Attend, Layer, Norm, RmsNorm
 from parrotc.runtime.engines.embedded.linear import Linear, float_linear
 from parrotc.runtime.engines.embedded.quantised import Int8Linear
 from parrotc.runtime.engines.embedded.rotary import Rotary
@@ -27,9 +31,6 @@ PRECISIONS = {
 }
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu}
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-Norm = Callable[[Tensor], Tensor]
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -44,17 +45,6 @@ class Step:
     attend: Attend
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    attention_norm: Norm
-    qkv: Linear
-    head_norm: Norm | None  # of queries and keys
-    out: Linear
-    inner_norm: Norm
-    up: Linear
-    down: Linear
-
-
 class Model:
     """Weights in one precision on one device. Not changed by running."""
 
@@ -64,14 +54,17 @@ class Model:
         weights: Mapping[str, Tensor],
         precision: str,
         device: torch.device | str = "cpu",
+        dense: Dense | None = None,
     ) -> None:
-        """`weights` as `load_weights` gives them. Raises `ModelError` for int8 off the CPU."""
+        """`weights` as `load_weights` gives them; `dense` makes int8 faster. Raises `ModelError`
+        for int8 off the CPU."""
         self.shape = shape
+        self.precision = precision
         self.dtype = PRECISIONS[precision]
         self.device = torch.device(device)
         if precision == "int8" and self.device.type != "cpu":
             raise ModelError("the precision int8 is for a CPU", help="use bfloat16 on a GPU")
-        made = _Maker(shape, weights, precision, self.device)
+        made = _Maker(shape, weights, precision, self.device, dense)
         self._embedding = made.tensor("embedding.weight")
         self._positions = None
         self._turns = None
@@ -84,16 +77,15 @@ class Model:
         self._norm = made.norm("norm")
         self._head = made.linear("embedding" if shape.is_tied else "head", after="norm")
         self._activation = ACTIVATIONS[shape.activation]
-
-    @property
-    def bytes_per_token(self) -> int:
-        """Of the keys and values that a context keeps."""
-        shape = self.shape
-        return 2 * shape.layers * shape.kv_heads * shape.head_dim * self.dtype.itemsize
+        self._fused = None
+        if dense is not None and precision == "int8":
+            self._fused = fused(shape, self._layers, self._norm, self._head, self._turns, dense)
 
     def forward(self, step: Step) -> Tensor:
         """The last hidden state of every token, `[tokens, hidden]`."""
         x = self._embedding.index_select(0, step.ids)
+        if self._fused is not None:
+            return self._fused.forward(x, step.positions, step.attend)
         if self._positions is not None:
             x = x + self._positions.index_select(0, step.positions)
         turns = None
@@ -107,11 +99,13 @@ class Model:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """`[rows, vocab]`, in float32 or float64."""
+        if self._fused is not None:
+            return self._fused.logits(hidden)
         scores = self._head(self._norm(hidden))
         return scores if scores.dtype == torch.float64 else scores.float()
 
     def _heads(
-        self, layer: _Layer, x: Tensor, turns: Tensor | None
+        self, layer: Layer, x: Tensor, turns: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `[tokens, heads, dim]` each, slices of wider rows."""
         shape = self.shape
@@ -124,7 +118,7 @@ class Model:
             both = _turned(both, turns)
         return both[:, : shape.heads], both[:, shape.heads :], values
 
-    def _inner(self, layer: _Layer, x: Tensor) -> Tensor:
+    def _inner(self, layer: Layer, x: Tensor) -> Tensor:
         up = layer.up(layer.inner_norm(x))
         if not self.shape.is_gated:
             return self._activation(up)
@@ -141,13 +135,18 @@ class _Maker:
     """
 
     def __init__(
-        self, shape: Shape, weights: Mapping[str, Tensor], precision: str, device: torch.device
+        self,
+        shape: Shape,
+        weights: Mapping[str, Tensor],
+        precision: str,
+        device: torch.device,
+        dense: Dense | None,
     ) -> None:
         self._shape = shape
         self._device = device
         self._weights = weights
         self._dtype = PRECISIONS[precision]
-        self._linear = Int8Linear if precision == "int8" else float_linear
+        self._linear = partial(Int8Linear, dense=dense) if precision == "int8" else float_linear
         self._folds = shape.norm == "rms" and precision in ("float32", "float64")
 
     def tensor(self, name: str) -> Tensor:
@@ -173,8 +172,8 @@ class _Maker:
             weight = weight * self.tensor(f"{after}.weight")
         return self._linear(weight, bias)
 
-    def layer(self, n: int) -> _Layer:
-        return _Layer(
+    def layer(self, n: int) -> Layer:
+        return Layer(
             attention_norm=self.norm(f"{n}.attention_norm"),
             qkv=self.linear(f"{n}.qkv", after=f"{n}.attention_norm"),
             head_norm=self.head_norm(n) if self._shape.has_qk_norm else None,
@@ -204,22 +203,6 @@ class _Maker:
         index = torch.arange(self._shape.head_dim)
         dim = 0 if self._shape.rotary is None else self._shape.rotary.dim
         return torch.cat([index[:dim].view(2, -1).t().flatten(), index[dim:]])
-
-
-class RmsNorm:
-    """Divides by the root mean square of the last dimension, as computed in float32 at least."""
-
-    def __init__(self, weight: Tensor, epsilon: float, *, is_folded: bool = False) -> None:
-        """`is_folded`: the matrix after it has the weight."""
-        self._weight = None if is_folded else weight
-        self._wide = torch.promote_types(weight.dtype, torch.float32)
-        self._epsilon = torch.full((1, 1), epsilon, dtype=self._wide, device=weight.device)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=self._wide)
-        scale = torch.addcmul(self._epsilon, size, size, value=1 / x.shape[-1]).rsqrt_()
-        y = (x * scale).to(x.dtype)
-        return y if self._weight is None else y.mul_(self._weight)
 
 
 def _turns(rotary: Rotary, length: int, dtype: torch.dtype) -> Tensor:

@@ -9,12 +9,20 @@
 `Pool` only counts. `Pages` has the tensors, so everything about memory can be tested without any.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Write = Callable[[Tensor, Tensor, Tensor], None]
+
+
+def write(pool: Tensor, slots: Tensor, given: Tensor) -> None:
+    """Store `given` `[tokens, kv_heads, dim]` at `slots` of a pool `[places, kv_heads, dim]`, in
+    its type. Place is block number · block + offset."""
+    pool.index_copy_(0, slots, given.to(pool.dtype))
 
 
 class Pool:
@@ -89,7 +97,8 @@ class Pool:
 
 
 class Pages:
-    """The tensors: `keys[layer]` and `values[layer]` are `[blocks, block, kv_heads, dim]`."""
+    """The tensors: `keys[layer]` and `values[layer]` are `[blocks, block, kv_heads, dim]`. `write`
+    stores what new tokens have there."""
 
     def __init__(
         self,
@@ -101,8 +110,10 @@ class Pages:
         dim: int,
         dtype: torch.dtype,
         device: torch.device | str = "cpu",
+        write: Write = write,
     ) -> None:
         self.block = block
+        self._write = write
         self.device = torch.device(device)
         shape = blocks, block, kv_heads, dim
         self.keys = [_zeros(shape, dtype, self.device) for _ in range(layers)]
@@ -117,9 +128,9 @@ class Pages:
             pool.index_copy_(0, targets, pool[sources])
 
     def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Store `[tokens, kv_heads, dim]` at `slots` [tokens]: block number · block + offset."""
-        self.keys[layer].flatten(0, 1).index_copy_(0, slots, keys)
-        self.values[layer].flatten(0, 1).index_copy_(0, slots, values)
+        """Store `[tokens, kv_heads, dim]` at `slots` [tokens]."""
+        self._write(self.keys[layer].flatten(0, 1), slots, keys)
+        self._write(self.values[layer].flatten(0, 1), slots, values)
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

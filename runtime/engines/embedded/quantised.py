@@ -10,6 +10,8 @@ token.
 import torch
 from torch import Tensor
 
+from parrotc.kernels.dense import FEW, Dense
+
 _ZERO = 128  # what stands for 0 where bytes have no sign
 _SHIFT = 1.5 * 2**23  # added to a small float32, it leaves the rounded number in its lowest bits
 
@@ -18,19 +20,24 @@ class Int8Linear:
     """Implements `Linear` for float32 on a CPU.
 
     The weights are kept twice. oneDNN multiplies packed ones with unsigned inputs, and with the
-    factors of the channels, but takes 20 µs to begin; for one row `_int_mm` is faster. Where the
-    processor has no dot products of bytes, that is all there is.
+    factors of the channels, but takes 20 µs to begin; for a few rows our own product (`dense`) is
+    faster, or for one row `_int_mm`. Where the processor has no dot products of bytes, that is all
+    there is.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, dense: Dense | None = None
+    ) -> None:
         """Rounds `weight` `[out, in]`; `bias` `[out]` is kept as it is."""
         largest = weight.abs().amax(1).clamp_min_(1e-8)
         rounded = (weight * (127 / largest)[:, None]).round_().to(torch.int8)
         self.scale = largest / 127**2
         self.bias = bias
-        self.weight = rounded.t()
+        self.weight = rounded.t()  # of contiguous rows
         self.shift = torch.full((1, weight.shape[1]), _SHIFT)
         self.packed: Tensor | None = None
+        self._dense = None if len(weight) % 4 or weight.shape[1] % 16 else dense
+        self._zeros = (_ZERO * rounded.int().sum(1)).int()
         if _can_pack():
             self.packed = torch.ops.onednn.qlinear_prepack(rounded, None)
             self.zeros = torch.zeros(len(largest), dtype=torch.int64)
@@ -51,8 +58,15 @@ class Int8Linear:
         if self.packed is None or len(x) == 1:
             rounded = _rounded(x, amax, self.shift).to(torch.int8)
             return torch._int_mm(rounded, self.weight) * self.scale
+        return self.product(_rounded(x, amax, self.packed_shift).to(torch.uint8))
+
+    def product(self, rounded: Tensor) -> Tensor:
+        """Of rows `[rows, in]` uint8 with 128 for 0; still to be multiplied with what they were
+        divided by. Needs `packed`."""
+        if self._dense is not None and rounded.shape[0] <= FEW:
+            return self._dense.products(rounded, self.weight.t(), self._zeros, self.scale)
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            _rounded(x, amax, self.packed_shift).to(torch.uint8), 1.0, _ZERO,
+            rounded, 1.0, _ZERO,
             self.packed, self.scale, self.zeros, None,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip

@@ -1,0 +1,123 @@
+"""The forward pass in int8 with fewer passes over memory, for the shape that most models have.
+
+Between two products of bytes there is one pass that does all there is to do: what the product still
+lacks (the factor of its row), the residual, the norm, the activation or the rotary positions, and
+the rounding for the next product. Numbers are those of the plain pass but for the order of a few
+operations.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from parrotc.kernels.dense import LANES, Dense
+from parrotc.runtime.engines.embedded.layers import Attend, Layer, Norm, RmsNorm
+from parrotc.runtime.engines.embedded.linear import Linear
+from parrotc.runtime.engines.embedded.quantised import Int8Linear
+from parrotc.runtime.engines.embedded.shape import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    attention_norm: RmsNorm
+    qkv: Int8Linear
+    out: Int8Linear
+    inner_norm: RmsNorm
+    up: Int8Linear
+    down: Int8Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """`turns` `[length, pairs]` complex64, as `Model` has them."""
+
+    shape: Shape
+    layers: tuple[_Layer, ...]
+    norm: RmsNorm
+    head: Int8Linear
+    turns: Tensor
+    dense: Dense
+
+    def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """The last hidden state of every token `[tokens, hidden]`, which is `x`, written over."""
+        shape, dense, rows = self.shape, self.dense, x.shape[0]  # `len` of a tensor takes 6 µs
+        product: Tensor | None = None  # of the layer before, not added yet
+        tops: Tensor | None = None
+        for number, layer in enumerate(self.layers):
+            rounded, tops = self._norm(layer.attention_norm, x, product, tops)
+            mixed = layer.qkv.product(rounded)
+            turned = shape.heads + shape.kv_heads
+            dense.turn(mixed, tops, layer.qkv.bias, self.turns, positions, turned, shape.head_dim)
+            heads = mixed.view(rows, turned + shape.kv_heads, shape.head_dim)
+            own, keys, values = (
+                heads[:, : shape.heads],
+                heads[:, shape.heads : turned],
+                heads[:, turned:],
+            )
+            found = attend(number, own, keys, values)
+            rounded, tops = dense.round(found.reshape(rows, -1))
+            rounded, tops = self._norm(layer.inner_norm, x, layer.out.product(rounded), tops)
+            rounded, tops = dense.gate(layer.up.product(rounded), tops)
+            product = layer.down.product(rounded)
+        if product is not None and tops is not None:
+            x.addcmul_(product, tops[:, None])
+        return x
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        rounded, tops = self._norm(self.norm, hidden.contiguous(), None, None)
+        return self.head.product(rounded).mul_(tops[:, None])
+
+    def _norm(
+        self, norm: RmsNorm, x: Tensor, product: Tensor | None, scale: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        assert norm.weight is not None
+        return self.dense.norm(x, product, scale, norm.weight, norm.epsilon)
+
+
+def fused(
+    shape: Shape,
+    layers: Sequence[Layer],
+    norm: Norm,
+    head: Linear,
+    turns: Tensor | None,
+    dense: Dense,
+) -> Fused | None:
+    """The fused form of a model in int8, or None for one that it does not fit."""
+    fits = (
+        shape.is_gated
+        and shape.activation == "silu"
+        and turns is not None
+        and turns.dtype == torch.complex64
+        and all(width % LANES == 0 for width in (shape.hidden, shape.inner, shape.head_dim))
+        and 2 * turns.shape[1] % LANES == 0
+    )
+    parts = [_fused(layer) for layer in layers]
+    found = [part for part in parts if part is not None]
+    is_right = isinstance(norm, RmsNorm) and isinstance(head, Int8Linear)
+    if not fits or len(found) < len(parts) or not is_right or not _is_plain(head):
+        return None
+    assert turns is not None and isinstance(norm, RmsNorm) and isinstance(head, Int8Linear)
+    return Fused(shape, tuple(found), norm, head, turns.contiguous(), dense)
+
+
+def _fused(layer: Layer) -> _Layer | None:
+    """A layer whose parts are all of the kinds that there are passes for."""
+    match layer:
+        case Layer(
+            attention_norm=RmsNorm() as before,
+            qkv=Int8Linear(packed=Tensor()) as qkv,
+            head_norm=None,
+            out=Int8Linear() as out,
+            inner_norm=RmsNorm() as inner,
+            up=Int8Linear() as up,
+            down=Int8Linear() as down,
+        ) if all(map(_is_plain, (out, up, down))):
+            return _Layer(before, qkv, out, inner, up, down)
+    return None
+
+
+def _is_plain(linear: Linear) -> bool:
+    """Whether it is a product of bytes and nothing else."""
+    return isinstance(linear, Int8Linear) and linear.packed is not None and linear.bias is None
