@@ -53,6 +53,7 @@ class Measure:
     unique_megabytes: float
     gigabytes_per_second: float
     of_copy: float
+    teraflops: float  # a second, of all queries over all their keys
     error: float
 
 
@@ -84,7 +85,7 @@ def gpu_shapes() -> list[Shape]:
     ]  # fmt: skip
     roles = Tree(((1, 2048), (8, 4096), (64, 256)))
     shapes.append(Shape("8 roles of 4096 below 2048, B=64", llama, roles))
-    for readers in (16, 64):
+    for readers in (8, 16, 32, 64):
         shapes.append(Shape(f"copilot, B={readers}", (32, 32, 128), copilot(readers, 1)))
     for heads in ((32, 32, 128), (16, 1, 128)):
         shapes.append(Shape(f"heads {heads[0]}/{heads[1]}", heads, star(64, 8192, 256)))
@@ -235,18 +236,22 @@ def measure(shape: Shape, record: Record, bench: "Bench") -> None:
             record.failed.append({"shape": shape.name, "way": way, "reason": reason})
     readers = shape.tree.readers()
     tokens = len({block for reader in readers for block in reader.blocks}) * shape.tree.block
+    seen = sum(len(reader.blocks) for reader in readers) * shape.tree.block
+    operations = 4 * shape.heads[0] * shape.heads[2] * seen
     unique = tokens * 2 * shape.heads[1] * shape.heads[2] * bench.dtype.itemsize
     for way, (warm, flushed) in zip(runs, bench.timer.times(list(runs.values())), strict=True):
-        rate = unique / (flushed or warm)
+        rate, speed = (work / (flushed or warm) for work in (unique, operations))
         one = Measure(
             shape.name, way, round(warm * 1e6, 1), flushed and round(flushed * 1e6, 1),
             round(unique / 1e6, 2), round(rate / 1e9, 2),
-            round(rate / 1e9 / record.copy_gigabytes_per_second, 3), errors[way],
+            round(rate / 1e9 / record.copy_gigabytes_per_second, 3), round(speed / 1e12, 4),
+            errors[way],
         )  # fmt: skip
         record.measures.append(one)
         print(
             f"{one.shape:32}{one.way:28}{one.warm:>10.1f}{one.flushed or 0:>10.1f}"
-            f"{one.gigabytes_per_second:>9.1f}{one.of_copy:>8.1%}{one.error:>10.1e}",
+            f"{one.gigabytes_per_second:>9.1f}{one.of_copy:>8.1%}{one.teraflops:>10.3f}"
+            f"{one.error:>10.1e}",
             flush=True,
         )
 
@@ -322,7 +327,8 @@ def main() -> int:
     record = Record(name, torch.__version__, os.getloadavg(), rate)
     print(f"{name}, torch {torch.__version__}, copy {rate} GB/s")
     print(
-        f"{'shape':32}{'way':28}{'warm us':>10}{'flushed':>10}{'GB/s':>9}{'copy':>8}{'error':>10}"
+        f"{'shape':32}{'way':28}{'warm us':>10}{'flushed':>10}{'GB/s':>9}{'copy':>8}"
+        f"{'TFLOP/s':>10}{'error':>10}"
     )
     for shape in gpu_shapes() if cuda else cpu_shapes(args.quick):
         measure(shape, record, bench)

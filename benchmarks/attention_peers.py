@@ -67,6 +67,7 @@ def peers(problem: Problem) -> dict[str, Callable[[], Run]]:
         if importlib.util.find_spec("flashinfer"):
             found["flashinfer batch decode"] = lambda: _flashinfer_decode(problem)
             found["flashinfer cascade"] = lambda: _flashinfer_cascade(problem)
+            found["flashinfer batch attention"] = lambda: _flashinfer_batch(problem)
     return found
 
 
@@ -152,6 +153,23 @@ def _flashinfer_cascade(problem: Problem) -> Run:
         *_shape(problem), q_data_type=problem.queries.dtype,
     )  # fmt: skip
     return lambda: wrapper.run(problem.queries, _pools(problem))
+
+
+def _flashinfer_batch(problem: Problem) -> Run:
+    """Its persistent kernel, which balances work of any lengths over the device."""
+    import flashinfer
+
+    device, block = problem.queries.device, problem.tree.block
+    tables = [list(reader.blocks) for reader in problem.tree.readers()]
+    heads, kv_heads, dim, _ = _shape(problem)
+    lengths = torch.tensor([len(table) * block for table in tables], dtype=torch.int32)
+    each = torch.arange(len(tables) + 1, dtype=torch.int32, device=device)
+    wrapper = flashinfer.BatchAttention("NHD", str(device))
+    wrapper.plan(
+        each, *_csr(tables, device), lengths.to(device), heads, kv_heads, dim, dim, block,
+        q_data_type=problem.queries.dtype, kv_data_type=problem.keys.dtype,
+    )  # fmt: skip
+    return lambda: wrapper.run(problem.queries, _pools(problem))[0]
 
 
 def _pools(problem: Problem) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ from typing import Any
 
 from parrotc.driver import compile_path
 from parrotc.program import standard_function
-from parrotc.runtime.chat import renderer
+from parrotc.runtime.chat import render_of, renderer
 from parrotc.runtime.engines.protocol import (
     Constraint,
     ContextId,
@@ -46,7 +46,7 @@ from parrotc.runtime.executor import Executor
 from parrotc.runtime.models import EMBEDDED
 from parrotc.runtime.natives import Natives
 from parrotc.runtime.trace import Trace
-from parrotc.targets import ModelOverrides, render_of
+from parrotc.targets import ModelOverrides
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RESULTS = Path(__file__).parent / "results"
@@ -139,8 +139,8 @@ class Recorder:
                 self._ids[request.context] = prompt + item.ids[: item.kept]
             yield item
 
-    async def free(self, contexts: Sequence[ContextId]) -> None:
-        await self._engine.free(contexts)
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
+        await self._engine.free(contexts, dead)
 
     async def ping(self) -> EngineInfo:
         return await self._engine.ping()

@@ -2,8 +2,9 @@
 
 The message states a fact that stands alone; the label says a few words at the place; notes say
 why; only `help` suggests what to do. Codes are grouped by area: E01 syntax, E02 text blocks, E03
-names and types, E04 endpoint capabilities, E05 plan bounds, E06 run time, W02 text lint, W05
-sharing, W06 cost, W07 trust. Each has a page that `parrotc explain CODE` prints.
+names and types, E04 endpoint capabilities, E05 plan bounds, E06 run time, E08 tests, W02 text
+lint, W05 sharing, W06 cost, W07 trust, W08 tests. Each has a page that `parrotc explain CODE`
+prints.
 """
 
 from collections.abc import Iterable

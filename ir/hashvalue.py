@@ -28,6 +28,8 @@ WORDS = (
     "{{x}}", "<|im_end|>", "'s", " \t", "日本", "un", " I", "-", "\"",
 )  # fmt: skip
 
+_MOST_ITEMS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
@@ -156,11 +158,14 @@ def _instance(schema: Json, bits: _Bits) -> Json:
             return _string(schema, bits)
         case "array":
             least = schema.get("minItems", 0)
+            if least > _MOST_ITEMS:
+                raise ValueError(f"a list of {least:,} items is too long")
             most = min(schema.get("maxItems", least + 3), least + 3)
             count = least + bits.below(most - least + 1)
             return [_instance(schema["items"], bits) for _ in range(count)]
         case "object":
-            return {n: _instance(part, bits) for n, part in schema["properties"].items()}
+            parts = schema.get("properties", {})
+            return {n: _instance(part, bits) for n, part in parts.items()}
     raise ValueError(f"the reference model cannot make a value of the schema {schema}")
 
 

@@ -38,7 +38,8 @@ MAX_CHOICES = 128  # a bounded int with more values than this becomes a schema
 class Constraint:
     """What a generated text must match; at most one of the first three is set, none for free text.
 
-    The fields are those of `runtime.engines.protocol.Constraint`.
+    `choices`: one of these texts (with `scored`, the probability of each is reported).
+    `regex`: a full match. `json_schema`: a JSON document of that schema.
     """
 
     choices: tuple[str, ...] | None = None

@@ -12,6 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parrotc.eager.chat import Chat as Chat
+    from parrotc.eager.graph import Graph as Graph
+    from parrotc.eager.variable import Var as Var
+    from parrotc.eager.words import variable as variable
     from parrotc.ir.diagnostic import CompileError as CompileError
     from parrotc.ir.diagnostic import Diagnostic as Diagnostic
     from parrotc.loading import compile_program as compile
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
     from parrotc.python.decorators import flow as flow
     from parrotc.python.decorators import native as native
     from parrotc.python.decorators import pfunc as pfunc
-    from parrotc.python.words import Scored as Scored
     from parrotc.python.words import assistant as assistant
     from parrotc.python.words import embed as embed
     from parrotc.python.words import env as env
@@ -31,15 +34,19 @@ if TYPE_CHECKING:
     from parrotc.runtime.errors import RunError as RunError
     from parrotc.runtime.plan import Plan as Plan
     from parrotc.runtime.plan import PlanError as PlanError
+    from parrotc.runtime.results import Scored as Scored
 
 _HOMES = {
+    "Chat": ("parrotc.eager.chat", "Chat"),
     "CompileError": ("parrotc.ir.diagnostic", "CompileError"),
     "Diagnostic": ("parrotc.ir.diagnostic", "Diagnostic"),
+    "Graph": ("parrotc.eager.graph", "Graph"),
     "LoadedProgram": ("parrotc.program", "LoadedProgram"),
     "Plan": ("parrotc.runtime.plan", "Plan"),
     "PlanError": ("parrotc.runtime.plan", "PlanError"),
     "RunError": ("parrotc.runtime.errors", "RunError"),
-    "Scored": ("parrotc.python.words", "Scored"),
+    "Scored": ("parrotc.runtime.results", "Scored"),
+    "Var": ("parrotc.eager.variable", "Var"),
     "assistant": ("parrotc.python.words", "assistant"),
     "compile": ("parrotc.loading", "compile_program"),
     "embed": ("parrotc.python.words", "embed"),
@@ -52,16 +59,20 @@ _HOMES = {
     "system": ("parrotc.python.words", "system"),
     "tool": ("parrotc.python.words", "tool"),
     "user": ("parrotc.python.words", "user"),
+    "variable": ("parrotc.eager.words", "variable"),
 }
 
 __all__ = [
+    "Chat",
     "CompileError",
     "Diagnostic",
+    "Graph",
     "LoadedProgram",
     "Plan",
     "PlanError",
     "RunError",
     "Scored",
+    "Var",
     "assistant",
     "compile",
     "embed",
@@ -74,6 +85,7 @@ __all__ = [
     "system",
     "tool",
     "user",
+    "variable",
 ]
 
 

@@ -37,6 +37,12 @@ class Background:
         finally:
             future.cancel()
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function on the loop soon, if there is one."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function)
+
     def stop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Cancel what runs, run `last`, and end the loop. A second time does nothing."""
         with self._lock:

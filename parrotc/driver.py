@@ -18,19 +18,26 @@ from parrotc.check.check import check
 from parrotc.check.layout import layout
 from parrotc.check.loader import Loader, file_loader
 from parrotc.check.program import Program
+from parrotc.frontends import worded
 from parrotc.ir.diagnostic import CompileError, Diagnostic, Level
 from parrotc.ir.ops import Block, Module, Op, blocks, with_blocks
 from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source, Span
 from parrotc.lower import lower
+from parrotc.passes.handover import has_handovers, wrong_handovers
 from parrotc.passes.remark import Remark
 from parrotc.passes.table import PIPELINES, Observer, run
 from parrotc.passes.target import Target
 from parrotc.planner import make_plan
 from parrotc.runtime.plan import Plan
-from parrotc.targets import ModelOverrides, overridden, targets, templates
-
-AS_WRITTEN = ModelOverrides()
+from parrotc.targets import (
+    AS_WRITTEN,
+    ModelOverrides,
+    overridden,
+    targets,
+    targets_at_hand,
+    templates,
+)
 
 
 @dataclass(frozen=True)
@@ -84,10 +91,14 @@ def compile_source(
     passes: Sequence[str] | None = None,
     observer: Observer | None = None,
     load: Loader | None = None,
+    alone: bool = False,
 ) -> Compilation:
-    """Compile a text. `passes` replaces the pipeline of `level`; `observer` sees each pass."""
+    """Compile a text. `passes` replaces the pipeline of `level`; `observer` sees each pass.
+
+    With `alone`, each semantic function of the file is a flow of one call too.
+    """
     program, warnings = checked(source, load)
-    module = lower(program)
+    module = lower(program, alone=alone)
     compiled = compile_module(
         module,
         sources=program.sources(),
@@ -97,7 +108,7 @@ def compile_source(
         passes=passes,
         observer=observer,
     )
-    diagnostics = (*warnings, *layout(program, module))
+    diagnostics = (*warnings, *worded(layout(program, module)))
     return replace(compiled, program=program, diagnostics=diagnostics)
 
 
@@ -110,12 +121,21 @@ def checked(source: Source, load: Loader | None = None) -> tuple[Program, tuple[
 
 
 def findings(source: Source, load: Loader | None = None) -> tuple[Diagnostic, ...]:
-    """All that is wrong with a program, on the models that it names."""
+    """All that is wrong with a program, on the models that it names.
+
+    What depends on their tokenizers is told where those are at hand.
+    """
     program, found = check(source, load or file_loader())
     if any(diagnostic.level is Level.ERROR for diagnostic in found):
         return found
     module = lower(program)
-    return (*found, *capabilities(module), *layout(program, module))
+    wrong = (*capabilities(module), *_handovers(module), *layout(program, module))
+    return (*found, *worded(wrong))
+
+
+def _handovers(module: Module) -> list[Diagnostic]:
+    target = targets_at_hand(module) if has_handovers(module) else None
+    return [] if target is None else wrong_handovers(module, target)
 
 
 def retarget(plan: Plan, models: ModelOverrides = AS_WRITTEN) -> Compilation:
@@ -148,8 +168,8 @@ def compile_module(
     """Compile a flow-level module. `sources` may be left out: its ops know where they are from."""
     module = overridden(module, models)
     if lacking := capabilities(module):
-        raise CompileError(lacking)
-    target = targets(module, models.folder)
+        raise CompileError(worded(lacking))
+    target = targets(module, models)
     names = tuple(passes or PIPELINES[level])
     remarks: list[Remark] = []
     optimised = run(
@@ -163,7 +183,7 @@ def compile_module(
         level=level,
         sources=sources,
         embedded=embedded,
-        templates=templates(module, models.folder),
+        templates=templates(module, models),
         passes=names,
         remarks=[str(remark) for remark in remarks],
     )

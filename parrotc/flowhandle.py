@@ -3,10 +3,12 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from html import escape
 from typing import Any
 
 from parrotc.background import Background
 from parrotc.ir.types import Json, Str, Type
+from parrotc.notebook import Rich, picture_of_plan, table
 from parrotc.runtime.plan import Flow, Plan
 from parrotc.runtime.results import PythonTypes
 from parrotc.runtime.trace import Trace
@@ -15,7 +17,7 @@ from parrotc.runtime.variables import TextSink
 Run = Callable[..., Coroutine[Any, Any, Json]]  # of a flow's name and inputs, on the background
 
 
-class FlowHandle:
+class FlowHandle(Rich):
     """One flow. Calling it runs it; keywords are its inputs, and `timeout` and `seed`."""
 
     def __init__(
@@ -48,17 +50,19 @@ class FlowHandle:
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
-        types = self._plan.type_table
-        takes = ", ".join(
-            f"{p.name}: {types[p.type]}" + (f" = {p.default!r}" if p.has_default else "")
-            for p in self._flow.params
-        )
         place = self._plan.span(self._flow.span)
         origin = f"\n\nThe flow at {place}." if place else ""
-        return f"{self._flow.name}({takes}) -> {self._result}{origin}"
+        return self._plan.signature(self._flow) + origin
 
     def __repr__(self) -> str:
         return f"<flow {self.__doc__.splitlines()[0]}>"
+
+    def _html(self) -> str:
+        rows = {"flow": escape(self.__doc__), "graph": self._picture()}
+        return table(self._flow.name, rows)
+
+    def _picture(self) -> str:
+        return picture_of_plan(self._plan.flow_level.text, self._flow.name)
 
     def __call__(
         self, *args: Any, timeout: float | None = None, seed: int | None = None, **inputs: Any

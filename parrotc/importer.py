@@ -17,7 +17,6 @@ from threading import Lock
 from types import ModuleType
 from typing import Any
 
-_CALL = "call_"
 _COMPILING = Lock()
 
 
@@ -66,49 +65,24 @@ def _names(file: Path, module: str) -> Callable[[], dict[str, Any]]:
     def names() -> dict[str, Any]:
         """What the file declares, compiled at the first call. Raises `CompileError`."""
         from parrotc import settings
-        from parrotc.driver import checked, compile_source, read_source
+        from parrotc.driver import compile_source, read_source
         from parrotc.program import LoadedProgram
         from parrotc.runtime.results import PythonTypes
         from parrotc.targets import ModelOverrides
 
         given = settings.load()
-        source = read_source(file)
-        calls = _one_call_flows(checked(source)[0])
-        models = ModelOverrides(given.engine or None, {}, given.model_cache or None)
-        whole = type(source)(source.name, f"{source.text}\n{''.join(calls.values())}")
-        compiled = compile_source(whole, level=given.level, models=models)
+        models = ModelOverrides.of(given)
+        compiled = compile_source(read_source(file), level=given.level, models=models, alone=True)
         types = PythonTypes()
         folder = file.resolve().parent
         program = LoadedProgram(compiled.plan, folder=folder, settings=given, types=types)
         flows = {flow.name: getattr(program, flow.name) for flow in program.plan.flows}
-        for name in calls:
-            flows[name] = flows.pop(f"{_CALL}{name}")
-            flows[name].__name__ = name
         classes = _classes(program.plan.type_table, types)
         for made in classes.values():
             made.__module__ = module
         return {**classes, **flows}
 
     return names
-
-
-def _one_call_flows(program: Any) -> dict[str, str]:
-    """For each semantic function of the root file, the text of a flow that calls it."""
-    from parrotc.syntax.tree import PfuncDecl
-
-    flows = {}
-    for decl in program.root.items:
-        if not isinstance(decl, PfuncDecl):
-            continue
-        params = ", ".join(param.span.text() for param in decl.params)
-        result = decl.outputs[0].span.to(decl.outputs[-1].span).text()
-        given = ", ".join(f"{param.name}={param.name}" for param in decl.params)
-        flows[decl.name] = (
-            f"\nflow {_CALL}{decl.name}({params})"
-            f" -> {f'({result})' if decl.outputs[0].name else result}:\n"
-            f"    return {decl.name}({given})\n"
-        )
-    return flows
 
 
 def _classes(table: Sequence[Any], types: Any) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from parrotc import settings as setting
 from parrotc.driver import compile_path, compile_source, retarget
+from parrotc.engines import require_tokenizer
 from parrotc.ir.source import Source
-from parrotc.program import LoadedProgram, require_tokenizer
+from parrotc.program import LoadedProgram
 from parrotc.runtime.plan import Model, Plan, PlanError
-from parrotc.targets import ModelOverrides, load_target
+from parrotc.targets import ModelOverrides, load_model
 
 
 def compile_program(
@@ -25,7 +26,7 @@ def compile_program(
     Raises `CompileError` with everything that is wrong with the program.
     """
     given = setting.load(engine=engine, **settings)
-    overrides = ModelOverrides(given.engine or None, models or {}, given.model_cache or None)
+    overrides = ModelOverrides.of(given, models)
     if isinstance(program, str) and not program.endswith((".pfn", ".py")):
         source = Source("<text>", program)
         compiled = compile_source(source, level=given.level, models=overrides)
@@ -48,7 +49,7 @@ def load(
     a `PlanError` unless its tokenizer is the same, or `retarget` compiles the plan again for it.
     """
     given = setting.load(engine=engine, **settings)
-    overrides = ModelOverrides(given.engine or None, models or {}, given.model_cache or None)
+    overrides = ModelOverrides.of(given, models)
     plan = fitted(read_plan(path), overrides, anew=retarget)
     return LoadedProgram(plan, folder=Path(path).resolve().parent, settings=given)
 
@@ -71,7 +72,7 @@ def fitted(plan: Plan, overrides: ModelOverrides, *, anew: bool) -> Plan:
 
 def _fitted(model: Model, overrides: ModelOverrides) -> Model:
     kind, target = overrides.choice(model.name, model.kind, model.target)
-    tokenizer = load_target(kind, target, overrides.folder).target.tokenizer
+    tokenizer = load_model(kind, target, overrides).target.tokenizer
     require_tokenizer(model, tokenizer.fingerprint if tokenizer else "")
     if (kind, target) == (model.kind, model.target):
         return model

@@ -15,6 +15,7 @@ from parrotc.ir.schema import canonical
 from parrotc.ir.source import Source, Span
 from parrotc.ir.types import Type, to_json
 from parrotc.passes.target import ModelTarget, Target
+from parrotc.prompts import calls
 from parrotc.runtime import plan, steps
 
 
@@ -34,12 +35,15 @@ def make_plan(
     """The plan of `optimised`, which `flow_level` was lowered to for `target`.
 
     Sources of ops that are not among `sources` are added to them.
-    `templates` are the chat templates by model name; a plan keeps those that a `render` needs.
+    `templates` are the chat templates by model name; a plan keeps those that a `render` needs, and
+    those of models that stand in for an endpoint, whose prompts are messages.
     """
     sources = _sources(sources, flow_level)
-    planner = _Planner(target, sources, templates or {})
+    functions = {call.site: call.function for call in calls(flow_level)}
+    planner = _Planner(target, sources, templates or {}, functions)
     flows = tuple(map(planner.flow, optimised.flows))
     late = {model for flow in optimised.flows for model in _rendered(flow)}
+    late |= _stand_ins(optimised, target)
     return plan.Plan(
         compiler=compiler,
         name=optimised.name,
@@ -90,6 +94,17 @@ def _rendered(flow: ops.Flow) -> set[str]:
     return {op.model for op in found if isinstance(op, ops.Open)}
 
 
+def _stand_ins(module: ops.Module, target: Target) -> set[str]:
+    """The models that an endpoint falls back on."""
+    found: set[str] = set()
+    for model in module.models:
+        known = target.models.get(model.name)
+        names = dict(model.options).get("fallback")
+        if known is not None and known.tokenizer is None and isinstance(names, list | tuple):
+            found.update(map(str, names))
+    return found
+
+
 @dataclass(slots=True)
 class _Planner:
     """What conversion needs to look up, and the table of types as it grows."""
@@ -97,6 +112,7 @@ class _Planner:
     target: Target
     sources: tuple[Source, ...]
     templates: Mapping[str, plan.ChatTemplate]
+    functions: Mapping[str, str]  # what is called at a site
     index: dict[int, int] = field(init=False)  # of a source, by its identity
     types: dict[str, int] = field(default_factory=dict)  # canonical JSON → index
 
@@ -243,6 +259,7 @@ class _Planner:
             context=op.context.name,
             site=op.site,
             type=self.type(op.results[1].type),
+            function=self.functions.get(op.site.rpartition("/")[0], ""),
             name=op.name,
             max_tokens=op.max_tokens,
             temperature=float(op.temperature),

@@ -11,31 +11,31 @@ any thread and any loop share them, their batches and the prefixes they hold.
 
 import asyncio
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from parrotc.background import Background
+from parrotc.engines import Engines, renders
 from parrotc.flowhandle import FlowHandle
 from parrotc.ir.types import Json
-from parrotc.runtime.chat import Render, renderer
+from parrotc.notebook import Rich, table
 from parrotc.runtime.engines.protocol import Engine, EngineInfo
-from parrotc.runtime.engines.registry import open_engine
-from parrotc.runtime.errors import Failed, RunError
 from parrotc.runtime.executor import Executor
-from parrotc.runtime.models import ModelError
-from parrotc.runtime.natives import Natives
-from parrotc.runtime.plan import Model, Plan, PlanError
+from parrotc.runtime.natives import Caller, Natives, Registry
+from parrotc.runtime.plan import Plan
 from parrotc.runtime.results import PythonTypes
+from parrotc.runtime.texts import token_counter
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.variables import TextSink
 from parrotc.settings import Settings
-from parrotc.targets import ENGINES, render_of
 
 
-class LoadedProgram:
+class LoadedProgram(Rich):
     """The flows of a plan. Close it, or use it in a `with`, to give its engines back."""
 
     def __init__(
@@ -61,7 +61,7 @@ class LoadedProgram:
         }
         self._opening: asyncio.Future[Executor] | None = None
         self._executing: Executor | None = None
-        self._engines: dict[tuple[str, str], Engine] = {}
+        self._engines = Engines(self._settings)
 
     def __getattr__(self, name: str) -> "FlowHandle":
         flows = self.__dict__.get("_flows", {})
@@ -76,6 +76,10 @@ class LoadedProgram:
     def __repr__(self) -> str:
         return f"<parrotc program {self.plan.name}: {', '.join(self._flows)}>"
 
+    def _html(self) -> str:
+        flows = {name: handle._html() for name, handle in self._flows.items()}
+        return table(f"program {self.plan.name}", flows)
+
     def save(self, path: str | Path) -> None:
         """Write the plan, with its root as seen from there."""
         path = Path(path)
@@ -86,7 +90,7 @@ class LoadedProgram:
         """What each engine that is open holds and does."""
 
         async def ask() -> list[EngineInfo]:
-            return [await engine.ping() for engine in self._engines.values()]
+            return [await engine.ping() for engine in self._engines.open]
 
         return self._background.result(ask())
 
@@ -131,36 +135,25 @@ class LoadedProgram:
             raise
 
     async def _open(self) -> Executor:
-        engines = {model.name: await self._engine(model) for model in self.plan.models}
-        natives = Natives(
-            self._native_folders(), standard_function, workers=self._settings.native_workers
-        )
+        engines = await self._engines.of(self.plan.models)
         self._executing = Executor(
             self.plan,
             engines,
-            natives,
-            renders={m.name: _render(m, engines[m.name]) for m in self.plan.models if m.template},
+            self._natives(engines),
+            renders=renders(self.plan.models, engines),
             width=self._settings.width,
             max_new_tokens=self._settings.max_new_tokens or None,
         )
         return self._executing
 
-    async def _engine(self, model: Model) -> Engine:
-        """The engine of a model; models of one kind and target share it."""
-        key = (model.kind, model.target)
-        if key not in self._engines:
-            if model.kind not in ENGINES:
-                raise RunError(_not_available(model).at(None))
-            self._engines[key] = await asyncio.to_thread(_opened, model, self._settings)
-        engine = self._engines[key]
-        require_tokenizer(model, engine.tokenizer.fingerprint)
-        return engine
+    def _natives(self, engines: Mapping[str, Engine]) -> Caller:
+        workers = self._settings.native_workers
+        return Natives(self._native_folders(), counting(engines), workers=workers)
 
     async def _close(self) -> None:
         if self._executing is not None:
             await self._executing.close()
-        for engine in self._engines.values():
-            await engine.close()
+        await self._engines.close()
 
     def _root(self) -> Path:
         return (self._folder / self.plan.root).resolve()
@@ -179,56 +172,18 @@ def standard_function(target: str) -> Callable[..., Any] | None:
     return function
 
 
-def _not_available(model: Model) -> Failed:
-    return Failed(
-        "E0610",
-        f'the model `{model.name}` is `{model.kind}("{model.target}")`, and this version runs'
-        " models that read tokens",
-        help=f"run it on the embedded model with --engine embedded, or --model {model.name}=SPEC",
-    )
+def counting(engines: Mapping[str, Engine]) -> Registry:
+    """The standard library, where what counts tokens does so as the program's models do."""
+    counts = {name: partial(_tokens, engine) for name, engine in engines.items()}
+
+    def find(target: str) -> Callable[..., Any] | None:
+        function = standard_function(target)
+        if function is None or "counts" not in inspect.signature(function).parameters:
+            return function
+        return partial(function, counts=counts)
+
+    return find
 
 
-def _opened(model: Model, settings: Settings) -> Engine:
-    """A new engine for a model. Raises `RunError` E0610."""
-    known = {
-        "threads": settings.threads,
-        "precision": settings.precision,
-        "folder": Path(settings.model_cache) if settings.model_cache else None,
-    }
-    given = {name: value for name, value in known.items() if value}
-    try:
-        return open_engine(model.kind, model.target, **{**_options(model), **given})
-    except ModelError as error:
-        failed = Failed("E0610", error.message, help=error.help)
-    except ValueError as error:
-        failed = Failed("E0610", f"the model `{model.name}` cannot be opened: {error}")
-    raise RunError(failed.at(None))
-
-
-def _options(model: Model) -> dict[str, Json]:
-    """The options of a `model` line, with those that come from the environment."""
-    options = dict(model.options)
-    for name, variable in model.env.items():
-        if variable not in os.environ:
-            message = f"the model `{model.name}` needs the environment variable {variable}"
-            raise RunError(Failed("E0610", message).at(None))
-        options[name] = os.environ[variable]
-    return options
-
-
-def require_tokenizer(model: Model, fingerprint: str) -> None:
-    """Raises `PlanError` unless a model's tokenizer is the one the plan was compiled for."""
-    if fingerprint == model.fingerprint:
-        return
-    raise PlanError(
-        "E0655",
-        f"the plan was compiled for another tokenizer than that of `{model.name}`",
-        notes=(f"the plan needs {model.fingerprint[:12]}…, the model has {fingerprint[:12]}…",),
-        help="compile it again for this model with --retarget (in Python: retarget=True)",
-    )
-
-
-def _render(model: Model, engine: Engine) -> Render:
-    """The chat template of a model whose messages are rendered late."""
-    assert model.template is not None
-    return renderer(render_of(model.template), engine.tokenizer.specials)
+def _tokens(engine: Engine, text: str) -> int:
+    return len(token_counter(engine.tokenizer).encode(text))

@@ -87,8 +87,8 @@ def report(
 ) -> Report:
     """The figures of a flow. `functions` finds those of the standard library, by target."""
     plain = run(compilation.module, compilation.target, PIPELINES["O0"], verify_each=False)
-    before = _Measured(compilation, plain, name, args, functions)
-    after = _Measured(compilation, compilation.optimised, name, args, functions)
+    before = Measured(compilation, plain, name, args, functions)
+    after = Measured(compilation, compilation.optimised, name, args, functions)
     analysis, prompts = after.prompts.analysis, after.prompts
     return Report(
         flow=name,
@@ -122,7 +122,7 @@ def _is_of(remark: Remark, module: Module, name: str) -> bool:
     return not before or max(before)[1] == name
 
 
-class _Measured:
+class Measured:
     """A flow of one module, with the sizes that inputs give its values."""
 
     def __init__(

@@ -41,6 +41,8 @@ class Settings:
     model_cache: str = ""  # the folder in which models are kept
     threads: int = 0  # of the embedded engine
     precision: str = ""  # of the embedded engine's numbers: float32, float64, int8
+    record: str = ""  # a file in which what engines answer is kept
+    replay: str = ""  # such a file, which answers instead of engines
     color: str = "auto"  # auto, always, never
 
 
@@ -49,6 +51,8 @@ def load(environ: Mapping[str, str] = os.environ, folder: Path = Path(), **flags
     settings = Settings()
     for name, value, origin in _given(environ, folder, flags):
         settings = replace(settings, **{name: _converted(name, value, origin)})
+    if settings.record and settings.replay:
+        raise SettingsError("a run records or replays, not both", "leave one of the two out")
     return settings
 
 

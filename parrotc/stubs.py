@@ -31,7 +31,7 @@ from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from parrotc.runtime.results import ScoredChoice
+from parrotc.runtime.results import Scored
 from pydantic import BaseModel
 '''
 _ALWAYS = "seed: int | None = None, timeout: float | None = None"
@@ -118,8 +118,8 @@ def _annotation(type_: Type) -> str:
             return f"{_annotation(item)} | None"
         case Choice(options=options):
             return f"Literal[{', '.join(map(repr, options))}]"
-        case Scored():
-            return "ScoredChoice"
+        case Scored(item=item):
+            return f"Scored[{_annotation(item)}]"
         case Enum() | Record() if type_.name:
             return _last(type_.name)
         case Record(fields=fields):

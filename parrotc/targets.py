@@ -14,20 +14,26 @@ from typing import NamedTuple
 
 from parrotc.ir.diagnostic import CompileError, Diagnostic
 from parrotc.ir.ops import Model, Module
-from parrotc.passes.target import ModelTarget, Renderer, Target, Tokenizer
+from parrotc.passes.target import ModelTarget, Target, Tokenizer
+from parrotc.runtime.chat import render_of
+from parrotc.runtime.engines.recording import RecordedModel, Recorder, read
 from parrotc.runtime.models import (
     EMBEDDED as DEFAULT,
 )
 from parrotc.runtime.models import (
     ModelError,
+    cache_folder,
+    find_embedded,
     load_config,
     load_template,
     load_tokenizer,
     resolve,
 )
 from parrotc.runtime.plan import ChatTemplate
-from parrotc.runtime.template import Template
+from parrotc.runtime.texts import ALPHABET, Alphabet
 from parrotc.runtime.tokenizer import ByteTokenizer
+from parrotc.runtime.tokenizer import Tokenizer as RealTokenizer
+from parrotc.settings import Settings
 
 EMBEDDED, REFERENCE, TRANSFORMERS, REMOTE = "builtin", "reference", "transformers", "remote"
 ENGINES = (EMBEDDED, TRANSFORMERS, REMOTE, REFERENCE)  # kinds that read tokens
@@ -41,14 +47,32 @@ class ModelOverrides:
     engine: str | None = None  # embedded, transformers, reference, or the URL of an engine
     models: Mapping[str, str] = field(default_factory=dict)  # name → kind:target, or a target
     folder: str | None = None  # where fetched models are kept, if not in the usual place
+    record: str | None = None  # the recording that is to know the models
+    replay: str | None = None  # the recording that knows the models, and answers for them
+
+    @classmethod
+    def of(cls, settings: Settings, models: Mapping[str, str] | None = None) -> "ModelOverrides":
+        """What settings say about models, and `models` by name."""
+        return cls(
+            settings.engine or None,
+            models or {},
+            settings.model_cache or None,
+            settings.record or None,
+            settings.replay or None,
+        )
 
     def choice(self, name: str, kind: str, target: str) -> tuple[str, str]:
         """The kind and target that a model of the program runs as."""
         if name in self.models:
             return split_spec(self.models[name])
-        if self.engine and split_spec(self.engine)[0] != kind:
-            return split_spec(self.engine)
-        return kind, target
+        if not self.engine:
+            return kind, target
+        wanted = split_spec(self.engine)
+        is_bare = self.engine in ("embedded", *ENGINES)  # it says how to run, and not what
+        return (kind, target) if is_bare and wanted[0] == kind else wanted
+
+
+AS_WRITTEN = ModelOverrides()
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -121,12 +145,6 @@ def _loaded(tokenizer: Tokenizer, template: ChatTemplate | None, context_length:
     return Loaded(ModelTarget(tokenizer, render, context_length), template)
 
 
-def render_of(template: ChatTemplate) -> Renderer:
-    """The template as a function. Its date is the one it was compiled with."""
-    now = datetime.fromisoformat(template.now) if template.now else None
-    return Template(template.source, bos=template.bos, eos=template.eos, now=now).render
-
-
 def overridden(module: Module, overrides: ModelOverrides) -> Module:
     """The module on the models that are wanted; options go with the `model` line they were in."""
     return replace(module, models=tuple(_overridden(m, overrides) for m in module.models))
@@ -139,12 +157,58 @@ def _overridden(model: Model, overrides: ModelOverrides) -> Model:
     return replace(model, kind=kind, target=target, options=())
 
 
-def targets(module: Module, folder: str | None = None) -> Target:
-    models = {m.name: load_target(m.kind, m.target, folder).target for m in module.models}
+def load_model(kind: str, target: str, overrides: ModelOverrides = AS_WRITTEN) -> Loaded:
+    """What compiling knows of a model: as `load_target`, or from the recording that replays it.
+
+    Where the model is recorded, what is known goes into the recording.
+    """
+    if overrides.replay is not None:
+        return _of_recording(read(Path(overrides.replay)).model(kind, target))
+    found = load_target(kind, target, overrides.folder)
+    if overrides.record is not None:
+        recorder_of(kind, target, found, overrides.record)
+    return found
+
+
+def recorder_of(kind: str, target: str, loaded: Loaded, path: str) -> Recorder:
+    """What adds the answers of a model to a recording; the model is in it from here on."""
+    tokenizer = loaded.target.tokenizer or ALPHABET
+    assert isinstance(tokenizer, RealTokenizer | ByteTokenizer | Alphabet)
+    model = RecordedModel.of(kind, target, tokenizer, loaded.template)
+    return Recorder(Path(path), model)
+
+
+def _of_recording(recorded: RecordedModel) -> Loaded:
+    if recorded.handshake is None:
+        return Loaded(ModelTarget(None, None), None)
+    tokenizer = recorded.handshake.make_tokenizer()
+    return _loaded(tokenizer, recorded.handshake.template, recorded.handshake.context_length)
+
+
+def targets(module: Module, overrides: ModelOverrides = AS_WRITTEN) -> Target:
+    models = {m.name: load_model(m.kind, m.target, overrides).target for m in module.models}
     return Target(models)
 
 
-def templates(module: Module, folder: str | None = None) -> dict[str, ChatTemplate]:
+def targets_at_hand(module: Module) -> Target | None:
+    """What is known of the models where nothing has to be fetched, and nobody asked; else None."""
+    if not all(_is_at_hand(model.kind, model.target) for model in module.models):
+        return None
+    try:
+        return targets(module)
+    except CompileError:  # what is there cannot be read: compiling will say so
+        return None
+
+
+def _is_at_hand(kind: str, target: str) -> bool:
+    if kind not in (EMBEDDED, TRANSFORMERS):
+        return kind != REMOTE
+    if target.lower() == DEFAULT:
+        return find_embedded(cache_folder()) is not None
+    return Path(target).expanduser().exists()
+
+
+def templates(module: Module, overrides: ModelOverrides = AS_WRITTEN) -> dict[str, ChatTemplate]:
     """The chat templates of the models that have one, by name."""
-    found = {m.name: load_target(m.kind, m.target, folder).template for m in module.models}
+    found = {m.name: load_model(m.kind, m.target, overrides).template for m in module.models}
     return {name: template for name, template in found.items() if template is not None}

@@ -15,7 +15,7 @@ from parrotc.ir.ops import Block, Fill, Flow, Module, Op, Open, Part, Value, blo
 from parrotc.passes.costs import UNKNOWN
 from parrotc.passes.regions import Position, Regions
 from parrotc.passes.target import Target
-from parrotc.passes.trie import Node, insert, units_of
+from parrotc.passes.trie import Node, cut, insert, units_of
 
 WORTH_KEEPING = 16  # tokens that one flow begins with, from which on they stay between its runs
 
@@ -123,11 +123,18 @@ def _candidates(tree: Node) -> list[Node]:
     waiting = list(reversed(tree.children.values()))
     while waiting:
         node = waiting.pop()
+        node = cut(node, _lead(node))  # where a value comes, constants may end nowhere else
         known = all(isinstance(unit, int) for unit in node.units)
         if known and (len(node.flows) > 1 or _length(node) >= WORTH_KEEPING):
             order.append(node)
             waiting += reversed(node.children.values())
     return order
+
+
+def _lead(node: Node) -> int:
+    """How many units to cut off so that they are constants, or all if it begins with none."""
+    lead = next((n for n, unit in enumerate(node.units) if not isinstance(unit, int)), 0)
+    return lead or len(node.units)
 
 
 def _within(order: list[Node], budget: int) -> set[Node]:

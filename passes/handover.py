@@ -22,10 +22,21 @@ HELP = "leave `handover=tokens` out: the value is then read as text"
 
 def check_handover(module: Module, target: Target) -> None:
     """Raises `CompileError` for handovers that cannot be."""
-    functions = {function.name: function for function in module.functions}
-    found = [wrong for flow in module.flows for wrong in _flow(flow, functions, target)]
+    found = wrong_handovers(module, target)
     if found:
         raise CompileError(found)
+
+
+def has_handovers(module: Module) -> bool:
+    return any(
+        isinstance(op, Call) and op.handed for flow in module.flows for op in walk(flow.body)
+    )
+
+
+def wrong_handovers(module: Module, target: Target) -> list[Diagnostic]:
+    """What is wrong with each handover that cannot be."""
+    functions = {function.name: function for function in module.functions}
+    return [wrong for flow in module.flows for wrong in _flow(flow, functions, target)]
 
 
 def _flow(flow: Flow, functions: dict[str, Function], target: Target) -> Iterator[Diagnostic]:

@@ -14,7 +14,8 @@
 | `ahead` | fold | both | the fills of the next round may begin while one runs |
 | `tokens`, `scope` | fill | estimate | constant tokens; shared by `global`, `run` or `call` |
 | `cost`, `rank`, `depth` | gen | estimate | seconds; seconds to the end; generations before it |
-| `next_use`, `pin` | fill, gen | lifetimes | ops to the next use; tokens saved by keeping it |
+| `next_use` | fill, prefix | lifetimes | generations between two uses |
+| `pin` | fill | lifetimes | tokens that need not be filled again if it is kept |
 """
 
 from parrotc.ir.ops import Op

@@ -63,7 +63,7 @@ def insert(node: Node, units: Sequence[Unit]) -> list[Node]:
             child = Node(tuple(units[at:]), node)
             node.children[units[at]] = child
         else:
-            child = _cut(child, _common(child.units, units, at))
+            child = cut(child, _common(child.units, units, at))
         path.append(child)
         at += len(child.units)
         node = child
@@ -76,7 +76,7 @@ def _common(label: Sequence[Unit], units: Sequence[Unit], at: int) -> int:
     return next((n for n in range(most) if label[n] != units[at + n]), most)
 
 
-def _cut(node: Node, length: int) -> Node:
+def cut(node: Node, length: int) -> Node:
     """The first `length` units of a node as a node of their own; the rest stays the old node."""
     if length == len(node.units):
         return node

@@ -8,9 +8,12 @@ special token. A generation and the rest of its value are no edge: their ids are
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
+from parrotc.runtime.plan import ChatTemplate
 from parrotc.runtime.prompts import Messages, Part, Special
+from parrotc.runtime.template import Template as Compiled
 
 Render = Callable[[Messages], Sequence[Part]]
 
@@ -19,6 +22,12 @@ class Template(Protocol):
     """`runtime.template.Template.render`: raises `ValueError`, in the template's own words."""
 
     def __call__(self, messages: list[tuple[str, str]], *, prompt: bool) -> str: ...
+
+
+def render_of(template: ChatTemplate) -> Template:
+    """The template as a function. Its date is the one it was compiled with."""
+    now = datetime.fromisoformat(template.now) if template.now else None
+    return Compiled(template.source, bos=template.bos, eos=template.eos, now=now).render
 
 
 def renderer(template: Template, specials: Mapping[str, int]) -> Render:

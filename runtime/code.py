@@ -7,7 +7,7 @@ that `stream-through` marked: the generated value that flows into it.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from parrotc.runtime.steps import (
     AnyStep,
@@ -24,6 +24,7 @@ from parrotc.runtime.steps import (
     ValuePart,
     blocks,
     reads,
+    walk,
 )
 
 
@@ -50,10 +51,16 @@ class Code:
     has_effect: bool
     shared: frozenset[str]  # contexts of this block that several prompts go on from
     hands: bool  # some text, here or in a region, is read as the ids it was generated as
+    groups: Mapping[int, int] = field(default_factory=dict)  # of a whole flow: group → its size
 
 
 def prepare(block: Block) -> Code:
-    return _prepare(block)[0]
+    groups = Counter(
+        step.notes["group"]
+        for step in walk(block)
+        if isinstance(step, Generate) and "group" in step.notes
+    )
+    return replace(_prepare(block)[0], groups=groups)
 
 
 def _prepare(block: Block) -> tuple[Code, Counter[str]]:

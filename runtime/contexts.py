@@ -17,8 +17,8 @@ A node that will be needed may be filled *early*, with what room the engine has:
 import asyncio
 from array import array
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import count
 from typing import Any
 
 from parrotc.runtime.answers import Answers
@@ -27,10 +27,24 @@ from parrotc.runtime.engines.protocol import (
     Engine,
     EngineError,
     FillRequest,
+    Finished,
     Hurrying,
+    new_context,
 )
 from parrotc.runtime.errors import Failed
-from parrotc.runtime.trace import Trace
+from parrotc.runtime.trace import Counters, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the plan knows of tokens: about every `next_use` generations they are gone on from; a
+    `passing` context belongs to one round of a loop, and nobody fills its tokens again."""
+
+    next_use: float | None = None
+    is_passing: bool = False
+
+
+UNTOLD, PASSING = Outlook(), Outlook(is_passing=True)
 
 PATIENCE = 0.01  # seconds: what is needed that soon is not filled early
 AHEAD = 16  # nodes of a session that were filled early and have not been needed yet
@@ -49,27 +63,36 @@ class Session:
         self.room = asyncio.Semaphore(width)
         self.answers = Answers()
         self.ahead: set[Node] = set()  # filled early, and nobody has needed them yet
-        self._names = count(1)
-        self._garbage: list[ContextId] = []
+        self._garbage: list[tuple[ContextId, bool]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def new_context(self) -> ContextId:
-        return next(self._names)
-
-    def discard(self, context: ContextId) -> None:
+    def discard(self, context: ContextId, *, dead: bool = False) -> None:
         """Free a context soon, together with others that go in the same moment."""
-        self._garbage.append(context)
+        self._garbage.append((context, dead))
         if len(self._garbage) == 1:
             self.spawn(self._collect())
 
     async def _collect(self) -> None:
         garbage, self._garbage = self._garbage, []
-        await self.engine.free(garbage)
+        for dead in (True, False):
+            contexts = [context for context, is_dead in garbage if is_dead is dead]
+            if contexts:
+                await self.engine.free(contexts, dead)
 
     def hurry(self, contexts: Sequence[ContextId]) -> None:
         """Somebody waits for contexts that are being filled early."""
         if contexts and isinstance(self.engine, Hurrying):
             self.spawn(self.engine.hurry(contexts))
+
+    def count_filled(self, counters: Counters, nodes: "Sequence[Node]") -> None:
+        counters.tokens_filled += sum(len(node.ids) for node in nodes)
+
+    def count_prompt(self, counters: Counters, node: "Node") -> None:
+        """Of a generation: what its prompt would cost alone."""
+        counters.tokens_without_sharing += node.length - node.generated_length
+
+    def count_answer(self, counters: Counters, finished: Finished) -> None:
+        counters.tokens_generated += len(finished.ids)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run engine work that nobody may cut in the middle."""
@@ -93,16 +116,25 @@ class Node:
 
     __slots__ = (
         "_count", "_fill", "_hash",
-        "context", "generated_length", "ids", "length", "parent", "session",
+        "context", "generated_length", "ids", "is_shared", "length", "outlook", "parent",
+        "session",
     )  # fmt: skip
 
-    def __init__(self, session: Session, parent: "Node | None", ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        parent: "Node | None",
+        ids: Sequence[int],
+        outlook: Outlook = UNTOLD,
+    ) -> None:
         self.session = session
+        self.outlook = outlook
         self.parent = parent
         self.ids = tuple(ids)
         self.length: int = (parent.length if parent else 0) + len(self.ids)
         self.generated_length: int = parent.generated_length if parent else 0
         self.context: ContextId | None = None  # once the engine has it
+        self.is_shared = False  # it is known that several sequences go on from it
         self._fill: _Fill | None = None  # while it is being filled
         self._count = 1
         self._hash: blake2b = parent._hash.copy() if parent else blake2b(digest_size=16)
@@ -113,7 +145,7 @@ class Node:
     @classmethod
     def generated(cls, before: "Node", context: ContextId, kept: Sequence[int]) -> "Node":
         """The node of a context that a generation made: the engine has it already."""
-        node = cls(before.session, None, ())
+        node = cls(before.session, None, (), PASSING if before.outlook.is_passing else UNTOLD)
         node.length = node.generated_length = before.length + len(kept)
         node.context = context
         node._hash = before._hash.copy()
@@ -144,7 +176,7 @@ class Node:
         self._count = -1  # so that it can neither be taken nor released again
         self.session.ahead.discard(self)
         if self.context is not None:
-            self.session.discard(self.context)
+            self.session.discard(self.context, dead=self.outlook.is_passing)
         parent, self.parent = self.parent, None
         return parent
 
@@ -236,13 +268,22 @@ class _Fill:
             parent = await self._parent(above, trace) if above else None
             requests: list[FillRequest] = []
             for node in chain:
-                self.asked.append(session.new_context())
-                requests.append(FillRequest(self.asked[-1], parent, node.ids, self.is_early))
+                self.asked.append(new_context())
+                requests.append(
+                    FillRequest(
+                        self.asked[-1],
+                        parent,
+                        node.ids,
+                        self.is_early,
+                        next_use=node.outlook.next_use,
+                        shared=node.is_shared,
+                    )
+                )
                 parent = self.asked[-1]
             await session.engine.fill(requests)
             for node, context in zip(chain, self.asked, strict=True):
                 node.context = context
-            trace.counters.tokens_filled += sum(len(node.ids) for node in chain)
+            session.count_filled(trace.counters, chain)
             trace.tell("filled")
         finally:
             _end_fill(chain)

@@ -4,8 +4,9 @@
     summary = await executor.run("summarise", {"doc": text})
     await executor.close()
 
-Everything a run made is gone from the engines when it ends, in whatever way it ends; the prefixes
-of the plan stay until `close`. All methods belong to one event loop.
+Everything a run made is gone from the engines when it ends, in whatever way it ends (or soon after,
+where many runs share an executor and none is to wait for another's); the prefixes of the plan stay
+until `close`. All methods belong to one event loop.
 """
 
 import asyncio
@@ -18,9 +19,10 @@ from parrotc.runtime.code import Code, prepare
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.errors import Failed, Failure, RunError, RunTimeout
 from parrotc.runtime.interpreter import Interpreter
-from parrotc.runtime.natives import Natives
+from parrotc.runtime.natives import Caller
 from parrotc.runtime.plan import Plan
 from parrotc.runtime.resources import Resources
+from parrotc.runtime.terms import PLAIN, Terms
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.values import inputs
 from parrotc.runtime.variables import TextSink
@@ -35,13 +37,16 @@ class Executor:
         self,
         plan: Plan,
         engines: Mapping[str, Engine],
-        natives: Natives,
+        natives: Caller,
         *,
         renders: Mapping[str, Render] | None = None,
         width: int = WIDTH,
         max_new_tokens: int | None = None,
+        settles: bool = True,
     ) -> None:
+        """Unless it `settles`, a run ends before what it dropped is gone."""
         self.plan = plan
+        self._settles = settles
         self._resources = Resources(
             plan,
             engines,
@@ -62,6 +67,7 @@ class Executor:
         keep: bool = False,
         trace: Trace | None = None,
         sink: TextSink | None = None,
+        terms: Terms = PLAIN,
     ) -> Json:
         """The flow's result as plain data. Raises `RunError`, and `KeyError` for no such flow.
 
@@ -69,6 +75,7 @@ class Executor:
 
         With `keep`, one failed item of a map does not stop the others: they are finished, and
         found in the error. `sink` is told the text of the result while it is being generated.
+        `terms` are what this run asks for beyond its plan.
         """
         declared = self.plan.flow(flow)
         given = inputs(declared, self.plan.type_table, args)
@@ -76,7 +83,14 @@ class Executor:
             self._codes[flow] = prepare(declared.block)
         limits = [limit for limit in (timeout, declared.notes.get("deadline")) if limit is not None]
         limit = min(limits, default=None)
-        interpreter = Interpreter(self._resources, trace or Trace(), seed=seed, keep=keep)
+        interpreter = Interpreter(
+            self._resources,
+            trace or Trace(),
+            seed=seed,
+            keep=keep,
+            terms=terms,
+            in_order=bool(declared.notes.get("in_order")),  # a test with mocks
+        )
         try:
             async with asyncio.timeout(limit):
                 outcome = await interpreter.run(self._codes[flow], given, sink)
@@ -85,7 +99,8 @@ class Executor:
             failure = failed.at(self.plan.span(declared.span))
             raise RunTimeout(failure, interpreter.kept()) from None
         finally:
-            await self._resources.settle()
+            if self._settles:
+                await self._resources.settle()
         if isinstance(outcome, Failure):
             raise RunError(outcome, interpreter.kept())
         return outcome

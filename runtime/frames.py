@@ -11,17 +11,18 @@ from typing import Any
 
 from parrotc.runtime.code import Code, Item
 from parrotc.runtime.errors import Failure
+from parrotc.runtime.generation import ALONE, Crowd
 from parrotc.runtime.prompts import Prompt
 from parrotc.runtime.variables import State, TextSink, Variable
 
 
 class Frame:
-    """`path` are the iteration and attempt numbers around it; `sinks` watch texts by name. Slow
-    steps wait for `gate`, if there is one."""
+    """`path` are the iteration and attempt numbers around it; `sinks` watch texts by name; `crowd`
+    is the innermost map around it. Slow steps wait for `gate`, if there is one."""
 
     __slots__ = (
         "_freeing", "_holders", "_prompts", "_tasks", "_values",
-        "code", "effects", "gate", "parent", "path", "sinks",
+        "code", "crowd", "effects", "gate", "parent", "path", "sinks",
     )  # fmt: skip
 
     def __init__(
@@ -31,12 +32,14 @@ class Frame:
         path: tuple[int, ...] = (),
         sinks: Mapping[str, TextSink] | None = None,
         gate: asyncio.Event | None = None,
+        crowd: Crowd | None = None,
     ) -> None:
         self.code = code
         self.parent = parent
         self.path = path
         self.sinks = sinks or {}
         self.gate = gate
+        self.crowd: Crowd = crowd or (parent.crowd if parent else ALONE)
         self.effects: list[asyncio.Task[None]] = []
         self._values = {name: Variable(name) for name in code.block.params}
         for item in code.items:
@@ -78,7 +81,7 @@ class Frame:
 
     # --- work ---
 
-    def spawn(self, item: Item, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, item: Item, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a step's work beside the others; `work` calls `done` when it ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._holders.update(item.holds)
@@ -86,6 +89,7 @@ class Frame:
         task.add_done_callback(self._tasks.discard)
         if item.has_effect:
             self.effects.append(task)
+        return task
 
     def done(self, item: Item) -> None:
         """A step is over: a context that waits to be freed may have lost its last user."""

@@ -1,10 +1,9 @@
 """One generation: from a prompt to a typed value and the context after it."""
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 
 from parrotc.ir.scalar import Spoken
-from parrotc.ir.schema import Constraint as TypeConstraint
 from parrotc.ir.schema import constraint_of, read, scored
 from parrotc.ir.tokenhash import draw_key
 from parrotc.ir.types import Json, Scored, Type
@@ -15,16 +14,47 @@ from parrotc.runtime.engines.protocol import (
     EngineError,
     Finished,
     GenerateRequest,
+    Hints,
     Piece,
     Sampling,
+    new_context,
 )
 from parrotc.runtime.errors import Failed
+from parrotc.runtime.goals import Goal
+from parrotc.runtime.longtexts import LONG, beforehand
 from parrotc.runtime.prompts import Prompt
 from parrotc.runtime.steps import Generate
+from parrotc.runtime.terms import PLAIN, Terms
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.variables import PieceSink
 
-_FREE = TypeConstraint()
+_FREE = Constraint()
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The generations of one map, which are waited for together: `size` of them, at `path`."""
+
+    path: tuple[int, ...] = ()
+    size: int = 1
+
+
+ALONE = Crowd()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """Where a generation stands in its run, and who watches it.
+
+    `together` are the generations of the plan in its group, each as often as `crowd` says.
+    """
+
+    path: tuple[int, ...]
+    trace: Trace
+    sink: PieceSink | None = None
+    terms: Terms = PLAIN
+    crowd: Crowd = ALONE
+    together: int = 1
 
 
 async def generate(
@@ -33,10 +63,8 @@ async def generate(
     *,
     type_: Type,
     seed: int,
-    path: tuple[int, ...],
+    here: Here,
     limit: int | None,
-    trace: Trace,
-    sink: PieceSink | None,
     hands: bool = False,
 ) -> tuple[Prompt, Json]:
     """The prompt after the generation, held for the caller, and the value. Raises `Failed`.
@@ -46,13 +74,13 @@ async def generate(
     """
     prompt.check_tokens()
     wanted = constraint_of(type_)
-    max_tokens = min(step.max_tokens, limit) if limit and wanted == _FREE else step.max_tokens
-    sampling = _sampling(step, max_tokens, _key(step, seed, path))
-    constraint = None if wanted == _FREE else Constraint(**asdict(wanted))
+    sampling = _sampling(step, here.terms, limit if wanted == _FREE else None)
+    sampling = replace(sampling, key=_key(step, sampling, seed, here.path))
+    constraint = None if wanted == _FREE else wanted
     deadline = step.notes.get("deadline")
     try:
         async with asyncio.timeout(deadline):
-            finished, node = await _answered(step, prompt, sampling, constraint, path, trace, sink)
+            finished, node = await _answered(step, prompt, sampling, constraint, here)
     except EngineError as error:
         raise _engine_failed(error) from None
     except TimeoutError:
@@ -60,7 +88,7 @@ async def generate(
             "E0612", f"the call is not done within its deadline of {deadline:g} s"
         ) from None
     try:
-        value = _value(type_, finished, max_tokens)
+        value = _value(type_, finished, sampling.max_tokens)
     except Failed:
         node.drop()
         raise
@@ -70,47 +98,59 @@ async def generate(
     return prompt.generated(node, kept, finished.rest), value
 
 
+async def _flushed(prompt: Prompt) -> Node:
+    if len(prompt.pending) <= LONG:
+        return prompt.flush()
+    async with beforehand(prompt.encoder, [prompt.pending]):
+        return prompt.flush()
+
+
 async def _answered(
     step: Generate,
     prompt: Prompt,
     sampling: Sampling,
     constraint: Constraint | None,
-    path: tuple[int, ...],
-    trace: Trace,
-    sink: PieceSink | None,
+    here: Here,
 ) -> tuple[Finished, Node]:
-    """What the model says, or said before where the call may be cached; the node after it is held
+    """What the model says, or said before where that may stand for it; the node after it is held
     for the caller."""
-    node = prompt.flush()
+    memory = here.terms.memory
+    node = await _flushed(prompt)
     try:
         node.check_length(1)
         ttl = step.notes.get("cache_ttl")
-        question = Question(node.digest, sampling, constraint)
-        known = prompt.session.answers.find(question, ttl) if ttl is not None else None
+        asked = None if ttl is None else (Question(node.digest, sampling, constraint), ttl)
+        known = memory.generation(step.site, here.path, node.digest) if memory else None
+        is_kept = known is not None
+        if known is None and asked is not None:
+            known = prompt.session.answers.find(*asked)
         if known is not None:
-            _repeat(known, step.site, path, trace, sink)
-            return known, Node(prompt.session, node, known.ids[: known.kept])
-        async with prompt.session.room:
-            finished, after = await _run(
-                step, prompt, node, sampling, constraint, path, trace, sink
-            )
-        if ttl is not None:
-            prompt.session.answers.keep(question, finished)
+            _repeat(known, step.site, here)
+            finished, after = known, Node(prompt.session, node, known.ids[: known.kept])
+        else:
+            async with prompt.session.room:
+                finished, after = await _run(step, prompt, node, sampling, constraint, here)
+            if asked is not None:
+                prompt.session.answers.keep(asked[0], finished)
+        if memory is not None and not is_kept:
+            try:
+                await memory.keep_generation(step.site, here.path, node.digest, finished)
+            except BaseException:
+                after.drop()
+                raise
         return finished, after
     finally:
         node.drop()
 
 
-def _repeat(
-    known: Finished, site: str, path: tuple[int, ...], trace: Trace, sink: PieceSink | None
-) -> None:
+def _repeat(known: Finished, site: str, here: Here) -> None:
     """Tell of a call that is done without the engine."""
-    trace.tell("started", site, path)
-    trace.tell("text", site, path, known.text)
-    if sink is not None:
-        sink(Piece(known.text, known.ids[: known.kept]))
-    trace.counters.calls_done += 1
-    trace.tell("finished", site, path)
+    here.trace.tell("started", site, here.path)
+    here.trace.tell("text", site, here.path, known.text)
+    if here.sink is not None:
+        here.sink(Piece(known.text, known.ids[: known.kept]))
+    here.trace.counters.calls_done += 1
+    here.trace.tell("finished", site, here.path)
 
 
 async def _run(
@@ -119,54 +159,89 @@ async def _run(
     node: Node,
     sampling: Sampling,
     constraint: Constraint | None,
-    path: tuple[int, ...],
-    trace: Trace,
-    sink: PieceSink | None,
+    here: Here,
 ) -> tuple[Finished, Node]:
     """Fill what the prompt needs and generate."""
-    context = await node.ensure(trace)
-    trace.counters.tokens_without_sharing += node.length - node.generated_length
+    context = await node.ensure(here.trace)
+    prompt.session.count_prompt(here.trace.counters, node)
     request = GenerateRequest(
-        context=prompt.session.new_context(),
+        context=new_context(),
         parent=context,
         sampling=sampling,
         constraint=constraint,
-        rank=float(step.notes.get("rank", 0.0)),
+        rank=float(step.notes.get("rank", 0.0)) + here.terms.after,
         latency=step.notes.get("criteria") == "latency",
+        hints=_hints(step, here),
+        title=f"{step.function}.{step.name}" if step.name else step.function,
     )
-    finished = await _stream(request, prompt, step.site, path, trace, sink)
+    finished = await _stream(request, prompt, step.site, here)
     return finished, Node.generated(node, request.context, finished.ids[: finished.kept])
 
 
-def _key(step: Generate, seed: int, path: tuple[int, ...]) -> int:
-    if step.temperature == 0.0:
+# --- how it is drawn, and how it is scheduled ---
+
+
+def _sampling(step: Generate, terms: Terms, limit: int | None) -> Sampling:
+    """As the run says, or else the plan; without the key."""
+    sampling = terms.samplings.get(step.site) or Sampling(
+        max_tokens=step.max_tokens,
+        temperature=step.temperature,
+        top_p=step.top_p,
+        top_k=step.top_k,
+        min_p=step.min_p,
+        stop=step.stop,
+    )
+    return replace(sampling, max_tokens=min(sampling.max_tokens, limit)) if limit else sampling
+
+
+def _key(step: Generate, sampling: Sampling, seed: int, path: tuple[int, ...]) -> int:
+    if sampling.temperature == 0.0:
         return 0
     if step.seed is not None:
         return draw_key(step.seed, "", path)
     return draw_key(seed, step.site, path)
 
 
-def _sampling(step: Generate, max_tokens: int, key: int) -> Sampling:
-    return Sampling(
-        max_tokens=max_tokens,
-        temperature=step.temperature,
-        top_p=step.top_p,
-        top_k=step.top_k,
-        min_p=step.min_p,
-        stop=step.stop,
-        key=key,
+def _hints(step: Generate, here: Here) -> Hints:
+    """The run's hints with this generation's place; there are none where nobody schedules."""
+    hints = here.terms.hints
+    if not hints.application:
+        return hints
+    size = here.together * here.crowd.size
+    if size > 1:
+        path = ".".join(map(str, here.crowd.path))
+        group = f"{hints.application}/{step.notes.get('group')}/{path}"
+        hints = replace(hints, group=group, group_size=size)
+    criteria, target = _goal(step, here.terms, hints).choice()
+    depth = step.notes.get("depth")
+    depth = hints.depth + (depth if isinstance(depth, int) else 0)
+    return replace(hints, depth=depth, criteria=criteria, target=target)
+
+
+def _goal(step: Generate, terms: Terms, hints: Hints) -> Goal:
+    """Of several that are waited for together only the last counts, so none of them hurries."""
+    if terms.goal is None:
+        return _planned(step, hints.begun)
+    is_last = step.notes.get("rank", 0.0) <= step.notes.get("cost", 0.0)
+    goal = terms.goal if is_last else terms.goal.upstream()
+    return replace(goal, latency=False, ttft=None) if hints.group_size > 1 else goal
+
+
+def _planned(step: Generate, begun: float) -> Goal:
+    """What the compiler worked out. Latency is what is asked where nothing more exact is."""
+    notes = step.notes
+    due = notes.get("due")
+    goal = Goal(
+        ttft=notes.get("ttft"),
+        tpot=notes.get("tpot"),
+        deadline=None if due is None else begun + due,
     )
+    return goal if goal != Goal() else Goal(latency=notes.get("criteria") == "latency")
 
 
-async def _stream(
-    request: GenerateRequest,
-    prompt: Prompt,
-    site: str,
-    path: tuple[int, ...],
-    trace: Trace,
-    sink: PieceSink | None,
-) -> Finished:
+async def _stream(request: GenerateRequest, prompt: Prompt, site: str, here: Here) -> Finished:
     """Run the generation to its end. Leaving early, in whatever way, drops its context."""
+    trace, path = here.trace, here.path
     counters = trace.counters
     counters.calls_running += 1
     trace.tell("started", site, path)
@@ -175,9 +250,9 @@ async def _stream(
     try:
         async for piece in pieces:
             if isinstance(piece, Piece):
-                trace.tell("text", site, path, piece.text)
-                if sink is not None:
-                    sink(piece)
+                trace.tell("restart" if piece.restart else "text", site, path, piece.text)
+                if here.sink is not None:
+                    here.sink(piece)
             else:
                 finished = piece
     except BaseException:
@@ -193,7 +268,7 @@ async def _stream(
     if finished is None:
         raise EngineError("internal", "the generation ended without a result")
     counters.calls_done += 1
-    counters.tokens_generated += len(finished.ids)
+    prompt.session.count_answer(counters, finished)
     trace.tell("finished", site, path)
     return finished
 
@@ -222,4 +297,9 @@ def _value(type_: Type, finished: Finished, max_tokens: int) -> Json:
 def _engine_failed(error: EngineError) -> Failed:
     if error.code == "context_length":
         return Failed("E0604", f"the prompt does not fit into the model's context: {error}")
-    return Failed("E0608", f"the engine failed: {error}", notes=(f"its code is {error.code}",))
+    notes = tuple(getattr(error, "__notes__", ()))
+    if error.code == "unrecorded":
+        help_ = "record it, with --record, on the engine that is to answer"
+        return Failed("E0620", str(error), notes=notes, help=help_)
+    notes = (f"its code is {error.code}", *notes)
+    return Failed("E0608", f"the engine failed: {error}", notes=notes)

@@ -17,12 +17,15 @@ from typing import Any
 from parrotc.ir.scalar import ScalarError, apply
 from parrotc.ir.types import Json
 from parrotc.runtime.code import Code, Item
+from parrotc.runtime.contexts import Outlook
 from parrotc.runtime.engines.protocol import Piece
 from parrotc.runtime.errors import Failed, Failure
 from parrotc.runtime.frames import Frame, ended
-from parrotc.runtime.generation import generate
+from parrotc.runtime.generation import Crowd, Here, generate
+from parrotc.runtime.longtexts import beforehand
 from parrotc.runtime.pipes import Pipe, TextPipe, TokenPipe
-from parrotc.runtime.prompts import Part, Prompt, Special
+from parrotc.runtime.prompts import Prompt
+from parrotc.runtime.reading import is_long, parts, texts
 from parrotc.runtime.resources import Resources
 from parrotc.runtime.rounds import Round, drop
 from parrotc.runtime.steps import (
@@ -35,15 +38,14 @@ from parrotc.runtime.steps import (
     Fold,
     Free,
     Generate,
-    IdsPart,
     If,
     Map,
     Message,
     Native,
     Open,
     Render,
-    TextPart,
 )
+from parrotc.runtime.terms import PLAIN, Ran, Terms
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.variables import PieceSink, State, TextSink
 
@@ -51,13 +53,25 @@ BREATH = 500  # steps started in one go before others get a turn
 
 
 class Interpreter:
-    """The state of one run."""
+    """The state of one run. `in_order`: each step ends before the next one in the text begins."""
 
-    def __init__(self, resources: Resources, trace: Trace, *, seed: int, keep: bool) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        trace: Trace,
+        *,
+        seed: int,
+        keep: bool,
+        terms: Terms = PLAIN,
+        in_order: bool = False,
+    ) -> None:
         self._resources = resources
         self._trace = trace
+        self._terms = terms
+        self._groups: Mapping[int, int] = {}
         self._seed = seed
         self._keep = keep
+        self._in_order = in_order
         self._hands = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._finished: dict[str, Json] = {}
@@ -78,7 +92,7 @@ class Interpreter:
     ) -> Json | Failure:
         """The flow's result, or why there is none. Bugs of ours are raised."""
         (result,) = code.block.yields
-        self._hands = code.hands
+        self._hands, self._groups = code.hands, code.groups
         frame = Frame(code, sinks={result: sink} if sink else None)
         self._expect(code.calls)
         work = asyncio.ensure_future(
@@ -128,10 +142,16 @@ class Interpreter:
         for number, item in enumerate(frame.code.items):
             if isinstance(item.step, Free):
                 frame.free(item.step.context)
-            elif item.is_quick and all(frame.find(n).state is not State.EMPTY for n in item.reads):
+            elif (
+                item.is_quick
+                and all(frame.find(n).state is not State.EMPTY for n in item.reads)
+                and not is_long(item, frame)
+            ):
                 self._quick(item, frame)
             else:
-                frame.spawn(item, self._later(item, frame))
+                task = frame.spawn(item, self._later(item, frame))
+                if self._in_order:
+                    await asyncio.wait((task,))
             if number % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
 
@@ -148,7 +168,7 @@ class Interpreter:
             for name in item.reads:
                 await frame.find(name).wait()
             if item.is_quick:
-                self._quick(item, frame)
+                await self._soon(item, frame)
                 return
             if frame.gate is not None:
                 await frame.gate.wait()
@@ -175,10 +195,18 @@ class Interpreter:
                 frame.find(source).watch(pipe.tell)
             for name in item.reads:
                 await frame.find(name).wait()
-            self._quick(item, frame, pipe)
+            await self._soon(item, frame, pipe)
         finally:
             if pipe is not None:
                 pipe.close()
+
+    async def _soon(self, item: Item, frame: Frame, pipe: Pipe | None = None) -> None:
+        """A quick step, unless its texts are so long that they are tokenised on a thread first."""
+        if not is_long(item, frame) or _poison(item, frame) is not None:
+            self._quick(item, frame, pipe)
+            return
+        async with beforehand(*texts(item, frame, self._resources)):
+            self._quick(item, frame, pipe)
 
     def _quick(self, item: Item, frame: Frame, pipe: Pipe | None = None) -> None:
         step = item.step
@@ -207,7 +235,7 @@ class Interpreter:
             case Open():
                 return self._resources.open(step.model, step.prefix)
             case Fill():
-                return (pipe or frame.get(step.context)).fill(_parts(step, frame))
+                return (pipe or frame.get(step.context)).fill(parts(step, frame), _outlook(step))
             case Message():
                 return frame.get(step.context).start_message(step.role)
             case End():
@@ -256,25 +284,49 @@ class Interpreter:
             frame.get(step.context),
             type_=self._resources.plan.type_table[step.type],
             seed=self._seed,
-            path=frame.path,
+            here=Here(
+                path=frame.path,
+                trace=self._trace,
+                sink=_sink(step.results[1], frame),
+                terms=self._terms,
+                crowd=frame.crowd,
+                together=self._groups.get(step.notes.get("group", -1), 1),
+            ),
             limit=self._resources.max_new_tokens,
-            trace=self._trace,
-            sink=_sink(step.results[1], frame),
             hands=self._hands,
         )
 
     async def _native(self, step: Native, frame: Frame) -> Json:
         self._trace.counters.natives_running += 1
         try:
-            return await self._resources.call(step.native, [frame.get(name) for name in step.args])
+            return await self._ran(step, frame)
         finally:
             self._trace.counters.natives_running -= 1
             self._trace.counters.natives_done += 1
             self._trace.tell("native", step.native, frame.path)
 
+    async def _ran(self, step: Native, frame: Frame) -> Json:
+        """The value of a native: what it gave before, where the run remembers, or gives now."""
+        args = [frame.get(name) for name in step.args]
+        memory = self._terms.memory
+        if memory is None:
+            return await self._resources.call(step.native, args)
+        place, native = step.results[0], self._resources.native(step.native)
+        ran = memory.native(place, frame.path, native)
+        if ran is None:
+            await memory.begin_native(place, frame.path, native)
+            try:
+                ran = Ran(await self._resources.call(step.native, args))
+            except Failed as failed:
+                ran = Ran(failed=failed)
+            await memory.keep_native(place, frame.path, ran)
+        if ran.failed is not None:
+            raise ran.failed
+        return ran.value
+
     async def _inner(
         self, code: Code, item: Item, frame: Frame, path: tuple[int, ...], params: Sequence[Any],
-        *, watched: bool = True, patient: bool = True,
+        *, watched: bool = True, patient: bool = True, crowd: Crowd | None = None,
     ) -> list[Any]:  # fmt: skip
         """The outcomes of a region of a step, in a frame of its own."""
         sinks = {}
@@ -282,7 +334,7 @@ class Interpreter:
             names = zip(item.step.results, code.block.yields, strict=False)
             sinks = {inner: frame.sinks[name] for name, inner in names if name in frame.sinks}
         return await self._region(
-            Frame(code, frame, (*frame.path, *path), sinks), params, patient=patient
+            Frame(code, frame, (*frame.path, *path), sinks, crowd=crowd), params, patient=patient
         )
 
     async def _map(self, item: Item, step: Map, frame: Frame) -> Sequence[Any]:
@@ -301,11 +353,14 @@ class Interpreter:
                 (n, (c, missing)) for n, c in zip(step.results, columns, strict=True)
             )
         waiting = iter(range(len(items)))
+        crowd = Crowd(frame.path, len(items))
 
         async def work() -> None:
             for index in waiting:
                 params = [items[index], index]
-                found = await self._inner(code, item, frame, (index,), params, watched=False)
+                found = await self._inner(
+                    code, item, frame, (index,), params, watched=False, crowd=crowd
+                )
                 for number, outcome in enumerate(found):
                     if isinstance(outcome, Failure):
                         failures[number] = failures[number] or outcome
@@ -318,7 +373,8 @@ class Interpreter:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._resources.width, len(items))):
+                width = 1 if self._in_order else self._resources.width
+                for _ in range(min(width, len(items))):
                     group.create_task(work())
         except* _Enough:
             pass
@@ -416,15 +472,5 @@ def _sink(name: str, frame: Frame) -> PieceSink:
     return tell
 
 
-def _parts(step: Fill, frame: Frame) -> list[Part]:
-    parts: list[Part] = []
-    for part in step.parts:
-        match part:
-            case TextPart():
-                parts.append(part.text)
-            case IdsPart():
-                parts.append(Special(part.ids, part.text))
-            case _:
-                value: str | list[int] = frame.get(part.value)
-                parts.append(Special(tuple(value)) if isinstance(value, list) else value)
-    return parts
+def _outlook(step: Fill) -> Outlook:
+    return Outlook(step.notes.get("next_use"), step.notes.get("scope") == "call")

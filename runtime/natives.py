@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from parrotc.ir.schema import problem
 from parrotc.ir.types import Json, Type
@@ -26,8 +26,20 @@ IMPORT_TIMEOUT = 60.0
 WORKERS = 8
 
 
+class Caller(Protocol):
+    """Whatever runs the natives of a program."""
+
+    async def call(self, native: NativeDecl, result: Type, args: Sequence[Json]) -> Json:
+        """The function's value, of the type it is declared with. Raises `Failed`."""
+        ...
+
+    async def close(self) -> None:
+        """The program calls none any more."""
+        ...
+
+
 class Natives:
-    """Runs the natives of a plan. `folders` are searched for their modules first."""
+    """Implements `Caller`. `folders` are searched for the modules of a plan first."""
 
     def __init__(
         self, folders: Sequence[Path], registry: Registry, *, workers: int = WORKERS

@@ -9,8 +9,10 @@ given without, on top of what is filled, as far as the ids are those. A pipe tha
 its producer has failed, drops what it has filled.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from parrotc.runtime.contexts import Outlook
 from parrotc.runtime.engines.protocol import Piece
 from parrotc.runtime.prompts import EARLY, Part, Prompt, Special
 from parrotc.runtime.trace import Trace
@@ -18,74 +20,87 @@ from parrotc.runtime.trace import Trace
 STEP = 64  # characters: how often a growing text is tokenised
 
 
-class TextPipe:
-    """Of a value that is read as text. Holds `base`, the prompt just before the value."""
+class Pipe(ABC):
+    """Holds `base`, the prompt just before the value, and how far it has grown since."""
 
     def __init__(self, base: Prompt, trace: Trace) -> None:
         self._base = base.take()
-        self._grown = base.take()  # `base` and the text so far
+        self._grown = base.take()
         self._trace = trace
-        self._waiting = ""
         self._is_open = True
 
+    @abstractmethod
     def tell(self, piece: Piece) -> None:
         """Some more of the value."""
+
+    @abstractmethod
+    def fill(self, parts: Sequence[Part], outlook: Outlook) -> Prompt:
+        """`base` after reading `parts`, the first of which is the whole value."""
+
+    def close(self) -> None:
+        self._is_open = False
+        self._base.drop()
+        self._grown.drop()
+
+    def _begin_anew(self) -> None:
+        """The value is another one than it seemed: drop what was filled of that."""
+        self._grown.drop()
+        self._grown = self._base.take()
+
+    def _grow(self, part: Part) -> None:
+        grown = self._grown.fill([part])
+        self._grown.drop()
+        self._grown = grown
+        grown.begin(self._trace, at_once=True)
+
+
+class TextPipe(Pipe):
+    """Of a value that is read as text."""
+
+    def __init__(self, base: Prompt, trace: Trace) -> None:
+        super().__init__(base, trace)
+        self._waiting = ""
+
+    def tell(self, piece: Piece) -> None:
         if not self._is_open:
             return
+        if piece.restart:
+            self._begin_anew()
+            self._waiting = ""
         self._waiting += piece.text
         if len(self._waiting) >= STEP:
-            grown = self._grown.fill([self._waiting])
-            self._grown.drop()
-            self._grown, self._waiting = grown, ""
-            grown.begin(self._trace, at_once=True)
+            text, self._waiting = self._waiting, ""
+            self._grow(text)
 
-    def fill(self, parts: Sequence[Part]) -> Prompt:
-        """`base` after reading `parts`, the first of which is the whole value."""
+    def fill(self, parts: Sequence[Part], outlook: Outlook) -> Prompt:
         seeded = self._base.with_head_of(self._grown)
-        prompt = seeded.fill(parts)
+        prompt = seeded.fill(parts, outlook)
         seeded.drop()
         return prompt
 
-    def close(self) -> None:
-        self._is_open = False
-        self._base.drop()
-        self._grown.drop()
 
-
-class TokenPipe:
+class TokenPipe(Pipe):
     """Of a value whose ids are handed over, with a hard boundary before and after them."""
 
     def __init__(self, base: Prompt, trace: Trace) -> None:
-        self._base = base.take()
-        self._grown = base.take()  # `base` and the ids so far, as far as they are filled
-        self._trace = trace
-        self._done = 0
+        super().__init__(base, trace)
         self._ids: list[int] = []
-        self._is_open = True
+        self._done = 0  # so many of them are filled
 
     def tell(self, piece: Piece) -> None:
-        """Some more of the value."""
         if not self._is_open:
             return
+        if piece.restart:
+            self._begin_anew()
+            self._ids, self._done = [], 0
         self._ids += piece.ids
         if len(self._ids) - self._done >= EARLY:
-            grown = self._grown.fill([Special(tuple(self._ids[self._done :]))])
-            self._grown.drop()
-            self._grown, self._done = grown, len(self._ids)
-            grown.begin(self._trace, at_once=True)
+            fresh, self._done = self._ids[self._done :], len(self._ids)
+            self._grow(Special(tuple(fresh)))
 
-    def fill(self, parts: Sequence[Part]) -> Prompt:
-        """`base` after reading `parts`, the first of which are the ids of the whole value."""
+    def fill(self, parts: Sequence[Part], outlook: Outlook) -> Prompt:
         first, *rest = parts
         assert isinstance(first, Special)
         if first.ids[: self._done] != tuple(self._ids[: self._done]):
-            return self._base.fill(parts)
-        return self._grown.fill([Special(first.ids[self._done :]), *rest])
-
-    def close(self) -> None:
-        self._is_open = False
-        self._base.drop()
-        self._grown.drop()
-
-
-Pipe = TextPipe | TokenPipe
+            return self._base.fill(parts, outlook)
+        return self._grown.fill([Special(first.ids[self._done :]), *rest], outlook)

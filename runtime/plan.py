@@ -69,7 +69,7 @@ class Model(Data):
 
     `env` names the environment variables that options are read from when the plan runs: a plan
     holds no secret. `fingerprint` is empty for an endpoint that takes text. `template` is there
-    only where a `Render` step needs it.
+    where a `Render` step needs it, or where the model stands in for an endpoint.
     """
 
     name: str
@@ -183,6 +183,15 @@ class Plan(Data):
             if flow.name == name:
                 return flow
         raise KeyError(name)
+
+    def signature(self, flow: Flow) -> str:
+        """What a flow takes and gives, for people: `ask(q: str, n: int = 3) -> str`."""
+        takes = ", ".join(
+            f"{param.name}: {self.type_table[param.type]}"
+            + (f" = {param.default!r}" if param.has_default else "")
+            for param in flow.params
+        )
+        return f"{flow.name}({takes}) -> {self.type_table[flow.result]}"
 
     @cached_property
     def type_table(self) -> tuple[Type, ...]:

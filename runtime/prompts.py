@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from parrotc.runtime.contexts import Node, Session
+from parrotc.runtime.contexts import PASSING, UNTOLD, Node, Outlook, Session
 from parrotc.runtime.errors import Failed
 from parrotc.runtime.trace import Trace
 
@@ -42,6 +42,18 @@ class Special:
 
 
 Part = str | Special
+
+
+def segments(parts: Iterable[Part], pending: str = "") -> list[str]:
+    """What is tokenised when `parts` are read after `pending`: a text up to each hard boundary. The
+    last one, after all of them, is pending again."""
+    found = [[pending]]
+    for part in parts:
+        if isinstance(part, str):
+            found[-1].append(part)
+        else:
+            found.append([])
+    return ["".join(texts) for texts in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,7 @@ class Prompt:
 
     __slots__ = (
         "_count", "_flushed", "_head", "_head_ids", "_is_shared",
-        "encoder", "messages", "model", "node", "pending", "session",
+        "encoder", "messages", "model", "node", "outlook", "pending", "session",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +114,7 @@ class Prompt:
         self.node = node
         self.pending = pending
         self.messages = messages or Messages()
+        self.outlook = UNTOLD  # of the nodes that it makes
         self._head: Node | None = None  # below `node`, with the first ids of `pending`
         self._head_ids: tuple[int, ...] = ()
         self._flushed: Node | None = None
@@ -123,15 +136,18 @@ class Prompt:
 
     # --- making the next one ---
 
-    def fill(self, parts: Sequence[Part]) -> "Prompt":
-        """The prompt after reading `parts`."""
+    def fill(self, parts: Sequence[Part], outlook: Outlook = UNTOLD) -> "Prompt":
+        """The prompt after reading `parts`, of whose own tokens the plan knows `outlook`."""
         messages = self.messages.read(parts)
         if messages.items and not messages.is_rendered:
             return self._next(None, "", messages)
         texts = [part for part in parts if isinstance(part, str)]
         if len(texts) == len(parts):
-            return self._going_on("".join(texts), messages)
-        return self._after(parts, messages)
+            prompt = self._going_on("".join(texts), messages)
+        else:
+            prompt = self._after(parts, messages, outlook)
+        prompt.outlook = outlook
+        return prompt
 
     def _going_on(self, text: str, messages: Messages) -> "Prompt":
         """With more pending text: the same node, and the same head."""
@@ -140,7 +156,7 @@ class Prompt:
             prompt._head, prompt._head_ids = self._head.take(), self._head_ids
         return prompt
 
-    def _after(self, parts: Sequence[Part], messages: Messages) -> "Prompt":
+    def _after(self, parts: Sequence[Part], messages: Messages, outlook: Outlook) -> "Prompt":
         """With at least one hard boundary: a new node, and the text after the last of them."""
         first = next(n for n, part in enumerate(parts) if isinstance(part, Special))
         above, ids = self._boundary("".join(map(str, parts[:first])))
@@ -152,7 +168,7 @@ class Prompt:
                 ids += self.encoder.encode(pending) if pending else []
                 ids += part.ids
                 pending = ""
-        node = above.take() if above and not ids else Node(self.session, above, ids)
+        node = above.take() if above and not ids else Node(self.session, above, ids, outlook)
         return self._next(node, pending, messages)
 
     def _boundary(self, text: str) -> tuple[Node | None, list[int]]:
@@ -175,7 +191,7 @@ class Prompt:
         if self._flushed is None:
             above, ids = self._tokenised(self.pending)
             if above is None or ids:
-                self._flushed = Node(self.session, above, ids)
+                self._flushed = Node(self.session, above, ids, self.outlook)
             else:
                 self._flushed = above.take()
         return self._flushed.take()
@@ -207,14 +223,16 @@ class Prompt:
         fixed = len(self._head_ids)
         if len(ids) - fixed < EARLY or ids[:fixed] != self._head_ids:
             return
-        head = Node(self.session, self._head or self.node, ids[fixed:])
+        head = Node(self.session, self._head or self.node, ids[fixed:], self.outlook)
         if self._head is not None:
             self._head.drop()
         self._head, self._head_ids = head, ids
 
     def generated(self, node: Node, kept: tuple[int, ...], rest: str) -> "Prompt":
         """The prompt after a generation: `node` has the ids that are kept, `rest` is text again."""
-        return self._next(node, rest, self.messages.read((Special(kept), rest)))
+        prompt = self._next(node, rest, self.messages.read((Special(kept), rest)))
+        prompt.outlook = PASSING if self.outlook.is_passing else UNTOLD
+        return prompt
 
     def start_message(self, role: str) -> "Prompt":
         return self._next(None, "", self.messages.start(role))
@@ -231,7 +249,7 @@ class Prompt:
         return filled
 
     def _next(self, node: Node | None, pending: str, messages: Messages) -> "Prompt":
-        return Prompt(self.model, self.session, self.encoder, node, pending, messages)
+        return type(self)(self.model, self.session, self.encoder, node, pending, messages)
 
     # --- what a generation asks ---
 

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from parrotc.ir.source import Span
 from parrotc.ir.types import Json
 from parrotc.runtime.chat import Render
-from parrotc.runtime.contexts import Node, Session
+from parrotc.runtime.contexts import Node, Outlook, Session
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.errors import Failed
-from parrotc.runtime.natives import Natives
-from parrotc.runtime.plan import Plan
+from parrotc.runtime.longtexts import LongTexts
+from parrotc.runtime.natives import Caller
+from parrotc.runtime.plan import NativeDecl, Plan
 from parrotc.runtime.prompts import Encoder, Messages, Part, Prompt
 from parrotc.runtime.steps import AnyStep
+from parrotc.runtime.texts import ALPHABET, TextPrompt, TextSession, token_counter
 
 
 class Resources:
@@ -21,7 +23,7 @@ class Resources:
         self,
         plan: Plan,
         engines: Mapping[str, Engine],
-        natives: Natives,
+        natives: Caller,
         *,
         renders: Mapping[str, Render],
         width: int,
@@ -30,7 +32,9 @@ class Resources:
         self.plan = plan
         self.width = width
         self.max_new_tokens = max_new_tokens
-        self.tokenizers: dict[str, Encoder] = {n: e.tokenizer for n, e in engines.items()}
+        self.tokenizers: dict[str, Encoder] = {
+            name: LongTexts(token_counter(engine.tokenizer)) for name, engine in engines.items()
+        }
         self._natives = natives
         self._renders = renders
         self._declared = {native.name: native for native in plan.natives}
@@ -39,7 +43,8 @@ class Resources:
         for prefix in plan.prefixes:  # parents come before their children
             above = self._prefixes[prefix.parent] if prefix.parent else None
             session = self._sessions[prefix.model]
-            self._prefixes[prefix.name] = Node(session, above, prefix.ids)
+            outlook = Outlook(prefix.notes.get("next_use"))
+            self._prefixes[prefix.name] = Node(session, above, prefix.ids, outlook)
 
     def span(self, step: AnyStep) -> Span | None:
         return self.plan.span(step.span)
@@ -48,6 +53,8 @@ class Resources:
         """A prompt of `model` that has read nothing, or a prefix of the plan."""
         session = self._sessions[model]
         node = self._prefixes[prefix].take() if prefix else None
+        if isinstance(session, TextSession):
+            return TextPrompt(model, session, ALPHABET, node)
         return Prompt(model, session, self.tokenizers[model], node)
 
     def render(self, model: str, messages: Messages) -> Sequence[Part]:
@@ -55,6 +62,9 @@ class Resources:
             return self._renders[model](messages)
         except ValueError as error:
             raise Failed("E0611", f"the model `{model}`: {error}") from None
+
+    def native(self, name: str) -> NativeDecl:
+        return self._declared[name]
 
     async def call(self, name: str, args: Sequence[Json]) -> Json:
         native = self._declared[name]
@@ -81,6 +91,13 @@ def _sessions(plan: Plan, engines: Mapping[str, Engine], width: int) -> dict[str
     for model in plan.models:
         engine = engines[model.name]
         if id(engine) not in by_engine:
-            by_engine[id(engine)] = Session(engine, model.context_length, width)
+            by_engine[id(engine)] = _session(engine, model.context_length, width)
         sessions[model.name] = by_engine[id(engine)]
     return sessions
+
+
+def _session(engine: Engine, context_length: int, width: int) -> Session:
+    """An endpoint that reads text says itself what is too long for it."""
+    if engine.tokenizer is ALPHABET:
+        return TextSession(engine, ALPHABET.context_length, width)
+    return Session(engine, context_length, width)

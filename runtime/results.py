@@ -1,7 +1,7 @@
 """Typed results: plain data as the Python values a caller expects.
 
 An enum is a `StrEnum`, a record a frozen pydantic model, a tuple a tuple, a scored choice a
-`ScoredChoice`. Classes are made once for a program, so results of two calls compare and pattern-
+`Scored`. Classes are made once for a program, so results of two calls compare and pattern-
 match as expected. pydantic is imported only when a program has a record.
 """
 
@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
+from parrotc.ir import types
 from parrotc.ir.types import (
     Bool,
     Choice,
@@ -22,19 +23,20 @@ from parrotc.ir.types import (
     Nothing,
     Optional,
     Record,
-    Scored,
     Str,
     Type,
 )
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class ScoredChoice:
+
+@dataclass(frozen=True)
+class Scored(Generic[T]):
     """A choice with its probability, and that of every option."""
 
-    value: Any
+    value: T
     p: float
-    dist: dict[Any, float]
+    dist: dict[T, float]
 
 
 class PythonTypes:
@@ -57,9 +59,9 @@ class PythonTypes:
                 if _is_tuple(type_):
                     return tuple(built.values())
                 return self.of(type_).model_construct(**built)
-            case Scored(item=item):
+            case types.Scored(item=item):
                 dist = {self.build(item, option): p for option, p in data["dist"].items()}
-                return ScoredChoice(self.build(item, data["value"]), data["p"], dist)
+                return Scored(self.build(item, data["value"]), data["p"], dist)
         return data
 
     def of(self, type_: Type) -> Any:
@@ -88,8 +90,8 @@ class PythonTypes:
                 return Literal[options]
             case Enum(name=name, members=members):
                 return StrEnum(name, [(m.name, m.name) for m in members])
-            case Scored():
-                return ScoredChoice
+            case types.Scored():
+                return Scored
             case Record() if _is_tuple(type_):
                 return tuple[*(self.of(f.type) for f in type_.fields)]  # type: ignore[misc]
             case Record():

@@ -170,12 +170,16 @@ class Fill(StepBase):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate(StepBase):
-    """The context after generating, and the value. `type` is an index into the plan's types."""
+    """The context after generating, and the value. `type` is an index into the plan's types.
+
+    `function` is the semantic function that says it, `name` which of its outputs it is.
+    """
 
     op: Literal["generate"] = "generate"
     context: str
     site: str
     type: int
+    function: str = ""
     name: str = ""
     max_tokens: int = 512
     temperature: float = 0.0

@@ -22,6 +22,8 @@ from parrotc.runtime.template import CHATML
 
 Json = Any
 
+_LONG = 1 << 14  # characters: tens of milliseconds
+
 
 class Vocabulary(Protocol):
     """What a `Decoder` reads."""
@@ -72,7 +74,11 @@ class Tokenizer:
         )
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        if len(text) > _LONG:  # a batch lets other threads run meanwhile
+            (encoded,) = self._backend.encode_batch_fast([text], add_special_tokens=False)
+        else:
+            encoded = self._backend.encode(text, add_special_tokens=False)
+        ids: list[int] = encoded.ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -20,7 +20,7 @@ def inputs(flow: Flow, types: Sequence[Type], args: Mapping[str, Any]) -> dict[s
     try:
         _check_names(flow, args)
         return {
-            param.name: _input(param.name, types[param.type], args[param.name])
+            param.name: as_input(param.name, types[param.type], args[param.name])
             if param.name in args
             else param.default
             for param in flow.params
@@ -40,7 +40,8 @@ def _check_names(flow: Flow, args: Mapping[str, Any]) -> None:
             raise Failed("E0607", f"the input `{param.name}` is missing", notes=(takes,))
 
 
-def _input(name: str, type_: Type, given: Any) -> Json:
+def as_input(name: str, type_: Type, given: Any) -> Json:
+    """What is given for an input as data of its type. Raises `Failed` E0607."""
     value = with_defaults(type_, to_data(given))
     found = problem(type_, value)
     if found is None:

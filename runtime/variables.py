@@ -36,8 +36,8 @@ class Variable:
         self._watchers: list[PieceSink] | None = None
 
     def tell(self, piece: Piece) -> None:
-        """Some more of the text that will be the value."""
-        self._pieces = self._pieces or []
+        """Some more of the text that will be the value, or its beginning anew."""
+        self._pieces = [] if piece.restart else self._pieces or []
         self._pieces.append(piece)
         for watcher in self._watchers or ():
             watcher(piece)
@@ -49,6 +49,11 @@ class Variable:
         if self.state is State.EMPTY:
             self._watchers = self._watchers or []
             self._watchers.append(watcher)
+
+    def unwatch(self, watcher: PieceSink) -> None:
+        """Tell `watcher` no more."""
+        if self._watchers is not None and watcher in self._watchers:
+            self._watchers.remove(watcher)
 
     def set(self, outcome: Any) -> None:
         """Give the value, or the `Failure`, and wake everybody. Only once."""
@@ -76,5 +81,10 @@ class Variable:
             if self._waiters is None:
                 self._waiters = []
             self._waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except asyncio.CancelledError:  # who waits in vain again and again leaves nothing
+                if self._waiters is not None:
+                    self._waiters.remove(waiter)
+                raise
         return self._outcome

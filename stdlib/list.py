@@ -25,6 +25,10 @@ def best(items: Sequence[T], marks: Sequence[float]) -> T:
     return top_k(items, marks, 1)[0]
 
 
+def first(items: Sequence[T]) -> T | None:
+    return items[0] if items else None
+
+
 def unique(items: Sequence[T]) -> list[T]:
     """Each item once, where it first occurs. Items are compared as JSON data."""
     seen: set[str] = set()

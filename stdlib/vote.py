@@ -7,7 +7,12 @@ given, in its first form.
 
 import json
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+from parrotc.python.standard import standard
+
+if TYPE_CHECKING:
+    from parrotc import Scored
 
 T = TypeVar("T")
 
@@ -37,6 +42,41 @@ def agreement(answers: Sequence[T]) -> float:
     if not answers:
         return 0.0
     return max(_totals(answers, [1.0] * len(answers)).values()) / len(answers)
+
+
+class Attempt(NamedTuple):
+    work: str
+    answer: str
+
+
+@standard
+def attempt(task: str) -> Attempt:
+    """One draw: some reasoning of at most 256 tokens, and a short answer."""
+
+
+@standard
+def judge(task: str, answer: str) -> "Scored[Literal['yes', 'no']]":
+    """Whether an answer is right: `dist["yes"]` is how likely the model finds that."""
+
+
+@standard
+def draft(task: str) -> str:
+    """One draw of a longer text."""
+
+
+@standard
+def consistent(task: str, n: int = 5) -> str:
+    """Self-consistency: `n` draws that reason apart, and the answer that most of them reach."""
+
+
+@standard
+def consistent_by_score(task: str, n: int = 5) -> str:
+    """The same, where each draw counts as much as the model trusts it."""
+
+
+@standard
+def best_of(task: str, n: int = 4) -> str:
+    """Best of n: `n` drafts, and the one that the model as a judge likes best."""
 
 
 def _totals(answers: Sequence[object], weights: Sequence[float]) -> dict[str, float]:

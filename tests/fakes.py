@@ -95,7 +95,7 @@ class StrictEngine:
             drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, scores=drawn.scores
         )
 
-    async def free(self, contexts: Sequence[int]) -> None:
+    async def free(self, contexts: Sequence[int], dead: bool = False) -> None:
         for context in contexts:
             del self.live[context]
 
@@ -143,9 +143,9 @@ class Shaken:
         finally:
             await pieces.aclose()
 
-    async def free(self, contexts: Sequence[int]) -> None:
+    async def free(self, contexts: Sequence[int], dead: bool = False) -> None:
         await self._shake()
-        await self.engine.free(contexts)
+        await self.engine.free(contexts, dead)
 
     async def ping(self) -> EngineInfo:
         return await self.engine.ping()

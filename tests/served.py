@@ -121,19 +121,19 @@ class Lazy(ReferenceEngine):
 
 
 class Broken(ReferenceEngine):
-    """Has a bug that shows in the contexts named in `bad`, as the engine numbers them."""
+    """Has a bug that shows in what has the token, or draws with the key, `bad`."""
 
-    def __init__(self, bad: set[ContextId]) -> None:
+    def __init__(self, bad: int) -> None:
         super().__init__()
         self.bad = bad
 
     async def fill(self, requests: Sequence[FillRequest]) -> None:
-        if any(request.context in self.bad for request in requests):
+        if any(self.bad in request.ids for request in requests):
             raise ZeroDivisionError("a bug")
         await super().fill(requests)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
         async for item in super().generate(request):
             yield item
-            if request.context in self.bad:
+            if request.sampling.key == self.bad:
                 raise ZeroDivisionError("a bug")

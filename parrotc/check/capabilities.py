@@ -10,7 +10,7 @@ compiled, and what counts is the one that a call will run on, or fall back on.
 from collections.abc import Iterator
 from enum import IntEnum
 
-from parrotc.check.profiles import OPTIONS, Profile, profile
+from parrotc.check.profiles import profile
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.ops import (
     Block,
@@ -29,8 +29,10 @@ from parrotc.ir.ops import (
     blocks,
     walk,
 )
+from parrotc.ir.schema import options_of
 from parrotc.ir.source import Span
 from parrotc.ir.types import Optional, Scored, Str
+from parrotc.runtime.engines.openai.profiles import OPTIONS, Profile
 
 
 class _At(IntEnum):
@@ -98,7 +100,12 @@ def _constraint(op: Generate, model: Model, known: Profile) -> Iterator[Diagnost
         note = f"{known.endpoint} knows choices and JSON Schema"
         help_ = "generate a choice or a class, or run this call on another model"
         yield Diagnostic("E0404", message, op.span, notes=(note,), help=help_)
-    if isinstance(inner, Scored) and not known.scored:
+    elif options_of(inner) and not known.choices:
+        message = f"`{model.name}` cannot keep to choices"
+        note = f"{known.endpoint} takes no schema of any kind"
+        help_ = "generate a text and look at it, or run this call on another model"
+        yield Diagnostic("E0407", message, op.span, notes=(note,), help=help_)
+    if isinstance(inner, Scored) and not known.is_scored:
         message = f"`{model.name}` does not tell how probable its choices are"
         note = f"{known.endpoint} tells it of single tokens, and not of all of them"
         help_ = "leave `scored` out, or run this call on another model"

@@ -9,7 +9,7 @@ from parrotc.check.flows import check_flow, check_recursion
 from parrotc.check.imports import Imports
 from parrotc.check.lints import lint
 from parrotc.check.loader import Loader
-from parrotc.check.program import FlowSymbol, ModelSymbol, PfuncSymbol, Program
+from parrotc.check.program import ExternSymbol, FlowSymbol, ModelSymbol, PfuncSymbol, Program
 from parrotc.check.prompts import check_prompt
 from parrotc.check.report import Report
 from parrotc.check.session import File, Session
@@ -60,6 +60,11 @@ def _program(session: Session, root: File, files: tuple[File, ...]) -> Program:
             for name, symbol in symbols.items()
             if isinstance(symbol, FlowSymbol | PfuncSymbol)
         },
+        natives=tuple(
+            symbol
+            for symbol in symbols.values()
+            if isinstance(symbol, ExternSymbol) and not symbol.type_params
+        ),
         models=tuple(s for s in session.symbols.values() if isinstance(s, ModelSymbol)),
         types=session.types,
         names=session.names,

@@ -44,7 +44,7 @@ def file_loader() -> Loader:
 
 def read_text(path: Path) -> str:
     """A text file as UTF-8, without a byte-order mark, with every line end as LF."""
-    return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    return path.read_text("utf-8-sig")
 
 
 def why_unreadable(error: Exception) -> str:
@@ -68,6 +68,11 @@ def modules_near(importer: Source) -> set[str]:
     return found
 
 
+def is_beside(module: str, importer: Source) -> bool:
+    """Whether an absolute import leads to a file beside the importing one."""
+    return any(path.is_file() for path in _beside(module, 0, importer))
+
+
 def _beside(module: str, level: int, importer: Source) -> list[Path]:
     """The files that a module may be, the first that is there being the one."""
     if is_standard(importer):
@@ -86,15 +91,19 @@ def is_standard(source: Source) -> bool:
     return source.name.startswith(f"{_STANDARD}/")
 
 
+def standard_source(name: str) -> Source:
+    """The source of a module of the standard library. Raises `OSError` if there is none."""
+    text = files("parrotc.stdlib").joinpath(f"{name}.pfn").read_text("utf-8")
+    return Source(f"{_STANDARD}/{name}.pfn", text)
+
+
 def _standard(module: str, cache: dict[str, Source]) -> Source | None:
     name = module.removeprefix("std.")
     if name not in _standard_names():
         return None
-    shown = f"{_STANDARD}/{name}.pfn"
-    if shown not in cache:
-        text = files("parrotc.stdlib").joinpath(f"{name}.pfn").read_text("utf-8")
-        cache[shown] = Source(shown, text)
-    return cache[shown]
+    if module not in cache:
+        cache[module] = standard_source(name)
+    return cache[module]
 
 
 def _standard_names() -> set[str]:

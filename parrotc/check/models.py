@@ -1,5 +1,9 @@
 """Model declarations: `model m = openai("name", base_url=env("URL"), fallback=[small])`."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
 from parrotc.check.consts import NotConstant, fold
 from parrotc.check.embed import text_argument
 from parrotc.check.exprs import Exprs
@@ -10,12 +14,13 @@ from parrotc.check.rules import BROKEN
 from parrotc.check.session import BrokenSymbol, File, Session
 from parrotc.ir.ops import EnvRef
 from parrotc.ir.types import Json
+from parrotc.runtime.engines.openai.options import NAMES, REQUIRED, SECRETS, problem
+from parrotc.runtime.engines.openai.profiles import PRESETS, profile_of, to_data
 from parrotc.syntax import tree
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "builtin": ("context", "dtype", "fallback"),
-    "openai": ("base_url", "api_key", "context", "timeout", "fallback"),
-    "azure": ("endpoint", "deployment", "api_key", "api_version", "context", "timeout", "fallback"),
+    **NAMES,
 }
 
 
@@ -39,6 +44,7 @@ def declare_model(session: Session, file: File, decl: tree.ModelDecl) -> Symbol:
             exprs.report.add("E0361", f"`{option.name}` is given twice", option.span)
         else:
             found[option.name] = _option(exprs, file, decl, option)
+    _require(exprs, decl.value, kind, found)
     return ModelSymbol(
         name=name,
         span=decl.name_span,
@@ -101,19 +107,47 @@ def _option(exprs: Exprs, file: File, decl: tree.ModelDecl, option: tree.Arg) ->
     if option.name == "fallback":
         return _fallback(exprs, file, decl, value)
     if isinstance(value, tree.Duration):
-        return value.seconds
+        return _checked(exprs, file, option, value.seconds)
     if isinstance(value, tree.CallExpr) and _is_env(exprs, value):
         name = text_argument(exprs, value, "env", "a variable")
         return EnvRef(name or "")
     if exprs.expr(value) == BROKEN:
         return None
     try:
-        return fold(exprs.session, value)
+        return _checked(exprs, file, option, fold(exprs.session, value))
     except NotConstant as error:
         if error.why:
             message = f"`{option.name}` must be known when compiling"
             exprs.report.add("E0361", message, value.span, help='or read it from `env("NAME")`')
     return None
+
+
+def _checked(exprs: Exprs, file: File, option: tree.Arg, value: Json) -> Json:
+    """The value, after reporting what is wrong with it; of a profile that is a file, what it says:
+    a plan needs no file."""
+    name = option.name or ""
+    found = problem(name, value)
+    if found:
+        help_ = f'`{name}=env("OPENAI_API_KEY")`' if name in SECRETS else ""
+        exprs.report.add("E0361", f"`{name}` {found}", option.span, help=help_)
+        return None
+    if name == "profile" and value not in PRESETS:
+        try:
+            folder = Path(file.tree.source.name).parent
+            return json.dumps(to_data(profile_of(str(value), folder)), sort_keys=True)
+        except ValueError as error:
+            exprs.report.add("E0361", str(error), option.span)
+            return None
+    return value
+
+
+def _require(
+    exprs: Exprs, call: tree.CallExpr, kind: str, found: Mapping[str, Json | EnvRef]
+) -> None:
+    lacking = [f"`{name}`" for name in REQUIRED.get(kind, ()) if name not in found]
+    if lacking:
+        message = f"`{kind}` needs {' and '.join(lacking)}"
+        exprs.report.add("E0361", message, call.span)
 
 
 def _is_env(exprs: Exprs, call: tree.CallExpr) -> bool:

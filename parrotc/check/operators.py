@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from parrotc.check import rules
 from parrotc.check.narrowing import narrow
+from parrotc.check.plans import FIGURE
 from parrotc.check.rules import BROKEN, a, is_number, is_text
 from parrotc.ir.diagnostic import Label
 from parrotc.ir.types import BOOL, FLOAT, INT, STR, Choice, Enum, Int, ListOf, Scored, Type
@@ -11,6 +12,8 @@ from parrotc.syntax import tree
 
 if TYPE_CHECKING:
     from parrotc.check.exprs import Exprs
+
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
 def unary(exprs: "Exprs", node: tree.Unary) -> Type:
@@ -57,6 +60,9 @@ def _sides(exprs: "Exprs", node: tree.Binary) -> tuple[Type, Type]:
 
 
 def _result(op: str, left: Type, right: Type) -> Type | None:
+    if FIGURE in (left, right):  # what a figure is may depend on inputs: it is compared, no more
+        are_counts = all(side == FIGURE or is_number(side) for side in (left, right))
+        return BOOL if are_counts and op in COMPARISONS else None
     match op:
         case "==" | "!=":
             return BOOL if rules.comparable(left, right) else None

@@ -9,16 +9,25 @@ from parrotc.check.program import FlowSymbol, PfuncSymbol
 from parrotc.check.report import did_you_mean
 from parrotc.check.rules import BROKEN
 from parrotc.check.session import BrokenSymbol
-from parrotc.ir.types import INT, STR, Field, Record, Type
+from parrotc.ir.types import INT, STR, Field, ListOf, Optional, Record, Type
 from parrotc.syntax import tree
 
 if TYPE_CHECKING:
     from parrotc.check.exprs import Exprs
 
-_FIGURES = ("calls", "calls_max", "depth", "width", "tokens")
+FIGURES = ("calls", "calls_max", "depth", "width", "tokens")
 
-PLAN = Record("plan", tuple(Field(name, INT) for name in _FIGURES))
-PREFIX = Record("prefix", (Field("scope", STR), Field("tokens", INT)))
+# Values of a test only. Their names, and the fields with a space, are none that an author can
+# write. A figure lies between two numbers, the upper one not always known; `formula` is for people.
+FIGURE = Record(
+    "figure of a plan",
+    (Field(" least", INT), Field(" most", Optional(INT)), Field(" formula", STR)),
+)
+PREFIX = Record("prefix of a plan", (Field("scope", STR), Field("tokens", FIGURE)))
+_PREFIXES = ListOf(Record("", (Field(" function", STR), Field(" prefix", PREFIX))))
+PLAN = Record(
+    "plan of a flow", (*(Field(name, FIGURE) for name in FIGURES), Field(" prefixes", _PREFIXES))
+)
 
 
 def plan(exprs: "Exprs", node: tree.CallExpr) -> Type:
@@ -52,4 +61,7 @@ def prefix(exprs: "Exprs", node: tree.CallExpr) -> Type:
         message = f"no semantic function is called `{name}`"
         exprs.report.add("E0370", message, node.args[0].span, help=did_you_mean(name, known))
         return BROKEN
+    symbol = exprs.session.lookup(exprs.file, name)
+    if symbol is not None:
+        exprs.session.names[node.args[0].value] = symbol
     return PREFIX

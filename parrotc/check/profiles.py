@@ -1,49 +1,26 @@
-"""What endpoints can do beyond answering a list of messages, by kind and name of a model.
+"""What the endpoint of a model can do, as far as a program tells.
 
-Engines of ours can do all of it. Servers that speak OpenAI's protocol differ, and nothing in a
-program tells which one it is, so they get the benefit of the doubt: what one cannot do fails when
-it runs. OpenAI's own models and Azure's are known.
+Engines of ours can do everything. Servers that speak OpenAI's protocol differ: one with a `profile`
+is known, and so are OpenAI's own models and Azure's. Others get the benefit of the doubt: what one
+cannot do fails when it runs.
 """
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from parrotc.ir.ops import Model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """`stops`: how many stop texts a request may have. `options`: of those of a `gen` that not
-    every endpoint has, the ones it has."""
-
-    endpoint: str  # in a sentence
-    prefill: bool  # goes on with what the program put into the assistant's message
-    raw: bool  # goes on with a text that is no message
-    regex: bool  # keeps to a regular expression
-    scored: bool  # tells how probable each answer of a choice was
-    stops: int
-    options: frozenset[str]
-
-
-OPTIONS = frozenset({"top_k", "min_p"})
+from parrotc.runtime.engines.openai.options import azure_profile
+from parrotc.runtime.engines.openai.profiles import OPTIONS, PRESETS, Profile, profile_of
 
 EVERYTHING = Profile(
+    name="everything",
     endpoint="this engine",
-    prefill=True,
+    prefill="message",
     raw=True,
-    regex=True,
-    scored=True,
+    choices="grammar",
+    regex="grammar",
+    logprobs=20,
     stops=1_000,
     options=OPTIONS,
-)
-CHAT = Profile(
-    endpoint="OpenAI's chat API",
-    prefill=False,
-    raw=False,
-    regex=False,
-    scored=False,
-    stops=4,
-    options=frozenset(),
 )
 
 _OWN = ("gpt-[345]*", "chatgpt-*", "o[134]", "o[134]-*")  # OpenAI's, unless served elsewhere
@@ -51,9 +28,16 @@ _OWN = ("gpt-[345]*", "chatgpt-*", "o[134]", "o[134]-*")  # OpenAI's, unless ser
 
 def profile(model: Model) -> Profile:
     """What the endpoint of a model can do."""
+    options = dict(model.options)
+    named, version = options.get("profile"), options.get("api_version")
+    if isinstance(named, str):
+        try:
+            return profile_of(named)
+        except ValueError:  # of a hand-written IR; it is told when the model is opened
+            return EVERYTHING
     if model.kind == "azure":
-        return CHAT
-    elsewhere = "base_url" in dict(model.options)
-    if model.kind == "openai" and not elsewhere:
-        return CHAT if any(fnmatchcase(model.target, name) for name in _OWN) else EVERYTHING
+        return azure_profile(version) if isinstance(version, str) else PRESETS["azure"]
+    is_own = model.kind == "openai" and "base_url" not in options
+    if is_own and any(fnmatchcase(model.target, name) for name in _OWN):
+        return PRESETS["openai"]
     return EVERYTHING

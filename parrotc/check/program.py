@@ -137,7 +137,8 @@ class Program:
       a method call has none. For other names `LocalSymbol` (a new one for each binding, and where
       branches or iterations meet), `ConstSymbol` (members of enums too), `TypeSymbol` (an enum as
       the list of its members). A `Filter` has a `BuiltinSymbol` or an `ExternSymbol`, the `model=`
-      of `truncate` a `ModelSymbol`. A generic native is always one of its instances.
+      of `truncate` a `ModelSymbol`, the text of `.prefix("f")` means `f`. A generic native is
+      always one of its instances.
     - `gens`: every `Gen` written in a prompt. `implicit_gens`: the one that a prompt with messages
       and no `gen` ends with. On each path every output is generated once, never in a loop.
     - `policies`: what every `with (…)` says itself; nothing is inherited yet.
@@ -150,6 +151,7 @@ class Program:
     root: tree.Tree
     trees: tuple[tree.Tree, ...]
     exports: dict[str, FlowSymbol | PfuncSymbol]
+    natives: tuple[ExternSymbol, ...] = ()  # of the root file, without type parameters
     models: tuple[ModelSymbol, ...] = ()  # every one that is declared, in any file
     types: dict[tree.Node, Type] = field(default_factory=dict)  # of every expression
     names: dict[tree.Node, Symbol] = field(default_factory=dict)  # Name, Attribute → its meaning

@@ -1,4 +1,4 @@
-"""Test blocks: mocks, assertions and plans are checked here; running them is another stage."""
+"""Test blocks: mocks, assertions and plans are checked here; `parrotc.testing` runs them."""
 
 from parrotc.check.exprs import Exprs
 from parrotc.check.naming import Place
@@ -33,6 +33,11 @@ class _Test(Statements):
             if not isinstance(symbol, BrokenSymbol):
                 message = f"`{name}` cannot be mocked: it is no function of the program"
                 self.report.add("E0370", message, node.function.span)
+            self.exprs.expr(node.value)
+            return
+        if isinstance(symbol, ExternSymbol) and symbol.type_params:
+            message = f"`{name}` is a function for each type it is used with, and cannot be mocked"
+            self.report.add("E0370", message, node.function.span)
             self.exprs.expr(node.value)
             return
         wanted: Type = symbol.result

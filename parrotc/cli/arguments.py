@@ -81,7 +81,8 @@ def target_options(function: F) -> F:
         click.option(
             "--engine",
             metavar="KIND",
-            help="Run every model on this engine: embedded, transformers, reference, or a URL.",
+            help="Run every model on this engine: embedded, transformers, reference, a URL, or"
+            " openai:URL.",
         ),
         click.option(
             "-O",

@@ -1,7 +1,7 @@
 """`parrotc engine`: an engine behind HTTP, until it is told to stop."""
 
 import asyncio
-import signal
+from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +76,7 @@ def _open(config: "EngineConfig") -> "tuple[Engine, ChatTemplate | None]":
 
 async def _serve(config: "EngineConfig", engine: "Engine", template: "ChatTemplate | None") -> None:
     from parrotc.ir.diagnostic import CompileError, Diagnostic
+    from parrotc.runtime.engines.http.listening import until_told
     from parrotc.runtime.engines.http.server import EngineServer, ServerLimits, serving
 
     limits = ServerLimits(
@@ -85,7 +86,8 @@ async def _serve(config: "EngineConfig", engine: "Engine", template: "ChatTempla
     try:
         async with serving(server, config.host, config.port) as url:
             await _announce(engine, url, config.name)
-            await _until_told()
+            async with _membership(config, url):
+                await until_told()
             click.echo("stopping", err=True)
     except OSError as error:
         raise CompileError(
@@ -101,18 +103,19 @@ async def _serve(config: "EngineConfig", engine: "Engine", template: "ChatTempla
         await engine.close()
 
 
+def _membership(config: "EngineConfig", url: str) -> AbstractAsyncContextManager[None]:
+    """In the core that the config names, if it names one."""
+    from parrotc.runtime.engines.http.membership import member_of
+
+    if config.serve_core is None:
+        return nullcontext()
+    about = {"engine_name": config.name, "model": config.served}
+    return member_of(config.serve_core, about, url)
+
+
 async def _announce(engine: "Engine", url: str, name: str) -> None:
     info = await engine.ping()
     words = [info.engine, info.precision, f"{info.context_length:,} tokens"]
     title = f"{name}: {info.model}" if name else info.model
     click.echo(f"{title} ({', '.join(filter(None, words))}) is ready", err=True)
     click.echo(url)
-
-
-async def _until_told() -> None:
-    """Return at the first SIGINT or SIGTERM."""
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()

@@ -81,7 +81,7 @@ def lowered(path: str, choices: Choices, settings: Settings) -> Module:
 
 
 def _models(choices: Choices, settings: Settings) -> ModelOverrides:
-    return ModelOverrides(settings.engine or None, choices.models)
+    return ModelOverrides.of(settings, choices.models)
 
 
 def choose(kind: str, name: str, there: Mapping[str, T]) -> T:

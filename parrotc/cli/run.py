@@ -34,6 +34,19 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False),
     help="Look here for the modules of `extern` functions.",
 )
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False),
+    help="Keep what the engines answer in this file.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(dir_okay=False),
+    help="Take the answers from this file: no engine, no network.",
+)
+@click.option(
+    "--parrot", is_flag=True, help="Run a script that imports Parrot's interface, as it is."
+)
 @click.option("--retarget", is_flag=True, help="Compile a plan again for another model.")
 @click.option("--stats", is_flag=True, help="Print counts and times on stderr at the end.")
 @click.option(
@@ -53,6 +66,9 @@ def command(
     timeout: float | None,
     keep: str | None,
     native_path: str | None,
+    record: str | None,
+    replay: str | None,
+    parrot: bool,
     retarget: bool,
     stats: bool,
     trace: str | None,
@@ -64,6 +80,20 @@ def command(
 
         parrotc run app.pfn:summarise doc=@report.txt size=800
     """
+    if parrot:
+        from parrotc.cli.parrot import run_script
+
+        if inputs or program.name:
+            raise click.UsageError("a script of Parrot's has no flow to choose and no inputs")
+        given = {
+            "seed": seed,
+            "max_new_tokens": max_new_tokens,
+            "native_path": native_path,
+            "record": record,
+            "replay": replay,
+        }
+        run_script(program.path, choices, given)
+        return
     from parrotc.cli.loading import choose, load_program, read_inputs, settings_for
     from parrotc.cli.progress import Watch
     from parrotc.program import LoadedProgram
@@ -71,7 +101,12 @@ def command(
     from parrotc.runtime.trace import Trace
 
     settings = settings_for(
-        choices, seed=seed, max_new_tokens=max_new_tokens, native_path=native_path
+        choices,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        native_path=native_path,
+        record=record,
+        replay=replay,
     )
     loaded = load_program(program.path, choices, settings, anew=retarget)
     flow = choose("flow", program.name, {flow.name: flow for flow in loaded.plan.flows})

@@ -53,17 +53,10 @@ def _drawn(dot: str) -> str:
 
 def _pictures(program: Place, choices: Choices) -> list["Picture"]:
     from parrotc.cli.loading import choose, lowered, settings_for
-    from parrotc.passes.table import PIPELINES, run
     from parrotc.targets import targets
-    from parrotc.viz.graph import picture
+    from parrotc.viz.pictures import LEVELS, pictures
 
     written = lowered(program.path, choices, settings_for(choices))
     name = choose("flow", program.name, {flow.name: flow.name for flow in written.flows})
-    target = targets(written)
-    titles = {"O0": f"{name}, as written", "O1": f"{name}, optimised"}
-    drawn = []
-    for level in [choices.level] if choices.level else titles:
-        module = run(written, target, PIPELINES[level], verify_each=False)
-        flow = next(flow for flow in module.flows if flow.name == name)
-        drawn.append(picture(titles[level], written, module, flow, target))
-    return drawn
+    levels = [choices.level] if choices.level else list(LEVELS)
+    return pictures(written, name, targets(written), levels)

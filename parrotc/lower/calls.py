@@ -4,7 +4,8 @@ What is asked of a call by `with (…)` goes before what its function is decorat
 before what the flow is. A failure that is to be retried or borne is an `Attempt` around the call.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from parrotc.check import program as checked
@@ -21,6 +22,11 @@ class Lower(Protocol):
     def __call__(self, node: tree.Expr, region: Region, hint: str = ..., /) -> Value: ...
 
 
+Make = Callable[[Type, Region, str], Value]
+# in a test, what answers the calls of something that is mocked: from its arguments, and how many
+# answers are wanted, if several are
+StandIn = Callable[[Sequence[Value], Value | None, Type, Region, Span | None, str], Value]
+NOTHING_MOCKED: Mapping[str, StandIn] = MappingProxyType({})
 Inline = Callable[[checked.FlowSymbol, Sequence[Value], Region, str, tree.Node], Value]
 
 
@@ -46,12 +52,14 @@ class Calls:
         sites: Sites | None,
         policy: checked.Policy,
         inline: Inline | None,
+        stand_ins: Mapping[str, StandIn] = NOTHING_MOCKED,
     ) -> None:
         self._program = program
         self._lower = lower
         self._sites = sites
         self._policy = policy
         self._inline = inline
+        self._stand_ins = stand_ins
 
     def lower(
         self,
@@ -64,21 +72,55 @@ class Calls:
         """A call of anything, with what is asked of it; failures asked to be borne are borne."""
         assert isinstance(call, tree.CallExpr)
         symbol = self._program.names.get(call.function)
+
+        def make(type_: Type, region: Region, hint: str) -> Value:
+            return self._plain(node, call, symbol, policy, type_, region, hint)
+
+        return self._borne(make, symbol, policy, self._program.types[node], node.span, region, hint)
+
+    def known(
+        self,
+        symbol: checked.PfuncSymbol,
+        args: Sequence[Value],
+        count: Value | None,
+        policy: checked.Policy,
+        type_: Type,
+        region: Region,
+        span: Span | None,
+    ) -> Value:
+        """A call of a semantic function with values that are there already."""
+
+        def make(type_: Type, region: Region, hint: str) -> Value:
+            return self._made(symbol, args, count, policy, type_, region, span, hint)
+
+        return self._borne(make, symbol, policy, type_, span, region, "result")
+
+    def _borne(
+        self,
+        make: Make,
+        symbol: checked.Symbol | None,
+        policy: checked.Policy,
+        type_: Type,
+        span: Span | None,
+        region: Region,
+        hint: str,
+    ) -> Value:
+        """What `make` gives, tried again and tolerated as the policies say."""
         retries = policy.retry
         if retries is None and isinstance(symbol, checked.PfuncSymbol):
             retries = symbol.policy.retry or self._policy.retry
         if not retries and not policy.tolerant:
-            return self._plain(node, call, symbol, policy, region, hint)
+            return make(type_, region, hint)
         inner = region.inner()
-        type_ = self._program.types[node]
-        value = self._plain(node, call, symbol, policy, inner, "v")
+        held = type_.item if policy.tolerant and isinstance(type_, Optional) else type_
+        value = make(held, inner, "v")
         result = region.names.fresh(hint, type_)
         op = Attempt(
             results=(result,),
             body=inner.block((), [value]),
             retries=retries or 0,
             tolerant=policy.tolerant,
-            span=node.span,
+            span=span,
         )
         region.ops.append(op)
         return result
@@ -89,20 +131,24 @@ class Calls:
         call: tree.CallExpr,
         symbol: checked.Symbol | None,
         policy: checked.Policy,
+        type_: Type,
         region: Region,
         hint: str,
     ) -> Value:
-        type_ = self._program.types[node]
-        if policy.tolerant and isinstance(type_, Optional):
-            type_ = type_.item
         match symbol:
             case checked.PfuncSymbol():
-                return self._semantic(node, call, symbol, policy, type_, region, hint)
+                args = self.arguments(symbol.params, call.args, region, node.span)
+                wanted = policy.count
+                count = None if wanted is None else self._lower(wanted, region, "n")
+                return self._made(symbol, args, count, policy, type_, region, node.span, hint)
             case checked.ExternSymbol():
                 args = self.arguments(symbol.params, call.args, region, node.span)
                 return self.native(symbol, args, type_, region, node.span, hint)
             case checked.FlowSymbol():
                 args = self.arguments(symbol.params, call.args, region, node.span)
+                if symbol.name in self._stand_ins:
+                    stand_in = self._stand_ins[symbol.name]
+                    return stand_in(args, None, type_, region, node.span, hint)
                 assert self._inline is not None and self._sites is not None
                 return self._inline(symbol, args, region, self._sites.next(), node)
             case checked.BuiltinSymbol():
@@ -113,18 +159,19 @@ class Calls:
         args += [self._lower(arg.value, region) for arg in call.args]
         return region.apply(call.function.attr, args, type_, node.span, hint)
 
-    def _semantic(
+    def _made(
         self,
-        node: tree.Expr,
-        call: tree.CallExpr,
         symbol: checked.PfuncSymbol,
+        args: Sequence[Value],
+        count: Value | None,
         policy: checked.Policy,
         type_: Type,
         region: Region,
+        span: Span | None,
         hint: str,
     ) -> Value:
-        args = self.arguments(symbol.params, call.args, region, node.span)
-        count = self._lower(policy.count, region, "n") if policy.count is not None else None
+        if symbol.name in self._stand_ins:
+            return self._stand_ins[symbol.name](args, count, type_, region, span, hint)
         model = policy.model or symbol.policy.model or self._policy.model
         assert self._sites is not None
         result = region.names.fresh(hint, type_)
@@ -136,7 +183,7 @@ class Calls:
             site=self._sites.next(),
             count=count,
             handed=_texts(args) if policy.handover == "tokens" else (),
-            span=node.span,
+            span=span,
         )
         wanted = {
             name: getattr(policy, name) or getattr(symbol.policy, name)

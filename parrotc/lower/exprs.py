@@ -4,6 +4,8 @@
 a `Map`; with a condition or several loops its body yields lists, which are then flattened.
 """
 
+from collections.abc import Mapping
+
 from parrotc.check import program as checked
 from parrotc.ir.ops import Map, Value
 from parrotc.ir.source import Span
@@ -19,7 +21,7 @@ from parrotc.ir.types import (
     Record,
     Type,
 )
-from parrotc.lower.calls import Calls, Inline, Sites
+from parrotc.lower.calls import NOTHING_MOCKED, Calls, Inline, Sites, StandIn
 from parrotc.lower.region import Region
 from parrotc.syntax import tree
 
@@ -38,9 +40,11 @@ class Exprs:
         sites: Sites | None = None,
         policy: checked.Policy | None = None,
         inline: Inline | None = None,
+        stand_ins: Mapping[str, StandIn] = NOTHING_MOCKED,
     ) -> None:
         self.program = program
-        self._calls = Calls(program, self.lower, sites, policy or checked.Policy(), inline)
+        policy = policy or checked.Policy()
+        self._calls = Calls(program, self.lower, sites, policy, inline, stand_ins)
 
     def type_of(self, node: tree.Expr) -> Type:
         return self.program.types[node]
@@ -178,7 +182,7 @@ class Exprs:
         given = {f.name or "": self.lower(f.value, region) for f in node.fields}
         if isinstance(type_, Record):
             for wanted in type_.fields:
-                if wanted.name not in given:
+                if wanted.name not in given and wanted.has_default:  # else left out of a mock
                     given[wanted.name] = region.const(wanted.default, wanted.type, node.span)
         return self._record(list(given), list(given.values()), type_, region, node.span, hint)
 

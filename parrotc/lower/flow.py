@@ -5,14 +5,14 @@ into the other arm of an `If`, and the fold's first yield says whether to go on.
 a name bound in both arms (or before, and in one) is what the taken arm made of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from parrotc.check import program as checked
 from parrotc.check import rules
 from parrotc.ir.names import Names
 from parrotc.ir.ops import Flow, Fold, Param, Value
 from parrotc.ir.types import BOOL, Context, ListOf, Record, Type
-from parrotc.lower.calls import Sites
+from parrotc.lower.calls import NOTHING_MOCKED, Sites, StandIn
 from parrotc.lower.exprs import Exprs
 from parrotc.lower.handover import handing_over
 from parrotc.lower.region import Region, join
@@ -27,7 +27,7 @@ def lower_flow(program: checked.Program, symbol: checked.FlowSymbol) -> Flow:
         value = region.names.fresh(info.name, info.type)
         region.env[info.name] = value
         params.append(Param(value, info.default, info.has_default))
-    statements = _Statements(program, symbol, symbol.name)
+    statements = Statements(program, symbol.name, symbol.policy)
     result = statements.finish(symbol.decl.body, region)
     block = handing_over(region.block([param.value for param in params], [result]))
     policy = symbol.policy
@@ -41,11 +41,22 @@ def lower_flow(program: checked.Program, symbol: checked.FlowSymbol) -> Flow:
     return Flow(symbol.name, tuple(params), block, kept, symbol.span)
 
 
-class _Statements:
-    def __init__(self, program: checked.Program, symbol: checked.FlowSymbol, prefix: str) -> None:
+class Statements:
+    """Lowers the body of a flow. In a test, `stand_ins` answer calls of what is mocked."""
+
+    def __init__(
+        self,
+        program: checked.Program,
+        prefix: str,
+        policy: checked.Policy,
+        stand_ins: Mapping[str, StandIn] = NOTHING_MOCKED,
+    ) -> None:
         self._program = program
-        self._result = symbol.result
-        self._exprs = Exprs(program, Sites(prefix), symbol.policy, self._inline)
+        self._stand_ins = stand_ins
+        self._exprs = self._expressions(Sites(prefix), policy)
+
+    def _expressions(self, sites: Sites, policy: checked.Policy) -> Exprs:
+        return Exprs(self._program, sites, policy, self._inline, self._stand_ins)
 
     def _inline(
         self,
@@ -58,7 +69,8 @@ class _Statements:
         """The body of a called flow, here. Its sites carry the place of the call."""
         body = Region(region.names, ops=region.ops)
         body.env = {info.name: arg for info, arg in zip(symbol.params, args, strict=True)}
-        inner = _Statements(self._program, symbol, f"{site}/{symbol.name}")
+        place = f"{site}/{symbol.name}"
+        inner = Statements(self._program, place, symbol.policy, self._stand_ins)
         return inner.finish(symbol.decl.body, body)
 
     # the last statement gives the result
@@ -109,9 +121,9 @@ class _Statements:
 
     def run(self, body: Sequence[tree.Stmt], region: Region) -> None:
         for statement in body:
-            self._statement(statement, region)
+            self.statement(statement, region)
 
-    def _statement(self, node: tree.Stmt, region: Region) -> None:
+    def statement(self, node: tree.Stmt, region: Region) -> None:
         match node:
             case tree.Assign():
                 self._assign(node, region)
@@ -165,7 +177,7 @@ class _Statements:
 
     def _for(self, node: tree.ForStmt, region: Region) -> None:
         items = self._exprs.lower(node.items, region)
-        carried = [name for name in _assigned(node.body) if name in region.env]
+        carried = [name for name in self.changed(node.body) if name in region.env]
         inits = [region.env[name] for name in carried]
         inner = region.inner()
         item, index = self._exprs.bind_item(node.target, items.type, inner)
@@ -194,6 +206,10 @@ class _Statements:
         )
         region.ops.append(op)
         region.env.update(zip(carried, results, strict=True))
+
+    def changed(self, body: Sequence[tree.Stmt]) -> list[str]:
+        """The names that a body binds, which a loop carries where they have a value before."""
+        return _assigned(body)
 
     def _until_break(
         self, body: Sequence[tree.Stmt], region: Region, carried: list[str], node: tree.ForStmt

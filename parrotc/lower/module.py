@@ -1,6 +1,7 @@
 """A checked program as a module: types, models and natives it uses, functions, flows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from parrotc.check import program as checked
 from parrotc.ir.ops import (
@@ -18,6 +19,7 @@ from parrotc.ir.ops import (
     walk,
 )
 from parrotc.ir.types import Enum, ListOf, Optional, Record, Scored, Type
+from parrotc.lower.alone import lower_alone, lower_native
 from parrotc.lower.flow import lower_flow
 from parrotc.lower.prompt import lower_function
 from parrotc.syntax import tree
@@ -25,30 +27,50 @@ from parrotc.syntax import tree
 DEFAULT_MODEL = Model("default", "builtin", "smollm2-135m-instruct")
 
 
-def lower(program: checked.Program) -> Module:
+def lower(program: checked.Program, *, alone: bool = False) -> Module:
     """The flow-level module of a program that has no errors.
 
     Flows are the root file's; semantic functions are the root file's and those that a flow calls.
+    With `alone`, each of the root file's is a flow of one call too, and so is each native function.
     """
     exports = program.exports.values()
     flows = [lower_flow(program, s) for s in exports if isinstance(s, checked.FlowSymbol)]
+    if alone:
+        functions = (s for s in exports if isinstance(s, checked.PfuncSymbol))
+        flows += [lower_alone(program, symbol) for symbol in functions]
+        flows += map(lower_native, program.natives)
+    wanted = [s for s in exports if isinstance(s, checked.PfuncSymbol)]
+    return assemble(program, flows, wanted)
+
+
+def assemble(
+    program: checked.Program,
+    flows: Sequence[Flow],
+    functions: Iterable[checked.PfuncSymbol] = (),
+    natives: Mapping[str, NativeDecl] = MappingProxyType({}),
+) -> Module:
+    """The module of these flows with all they need, and these semantic functions too.
+
+    `natives` are those that no `extern` declares.
+    """
     calls = [op for flow in flows for op in walk(flow.body) if isinstance(op, Call)]
     symbols = _symbols(program)
-    wanted = {s.name: s for s in exports if isinstance(s, checked.PfuncSymbol)}
+    wanted = {symbol.name: symbol for symbol in functions}
     for call in calls:
         symbol = symbols[call.function]
         assert isinstance(symbol, checked.PfuncSymbol)
         wanted.setdefault(symbol.name, symbol)
-    functions = [lower_function(program, symbol) for symbol in wanted.values()]
-    blocks = [f.body for f in functions] + [f.body for f in flows]
+    bodies = [lower_function(program, symbol) for symbol in wanted.values()]
+    blocks = [f.body for f in bodies] + [f.body for f in flows]
     used = {op.native for block in blocks for op in walk(block) if isinstance(op, Native)}
+    declared = tuple(natives.get(name) or _native(symbols[name]) for name in sorted(used))
     asked = {call.model for call in calls} | {name for b in blocks for name in _counting(b)}
     return Module(
         name=_module_name(program.root),
-        types=_types(functions, flows, [_native(symbols[name]) for name in sorted(used)]),
+        types=_types(bodies, flows, declared),
         models=_models(program, asked),
-        natives=tuple(_native(symbols[name]) for name in sorted(used)),
-        functions=tuple(functions),
+        natives=declared,
+        functions=tuple(bodies),
         flows=tuple(flows),
     )
 
@@ -68,7 +90,7 @@ def _module_name(root: tree.Tree) -> str:
 
 def _symbols(program: checked.Program) -> dict[str, checked.Symbol]:
     """Everything the program declares or uses, by unique name."""
-    symbols = [*program.names.values(), *program.exports.values()]
+    symbols = [*program.names.values(), *program.exports.values(), *program.natives]
     return {symbol.name: symbol for symbol in symbols}
 
 
@@ -108,7 +130,7 @@ def _native(symbol: checked.Symbol) -> NativeDecl:
 
 
 def _types(
-    functions: list[Function], flows: list[Flow], natives: list[NativeDecl]
+    functions: Sequence[Function], flows: Sequence[Flow], natives: Sequence[NativeDecl]
 ) -> tuple[Enum | Record, ...]:
     """Every named type that a value of the module has, parts before wholes."""
     found: dict[str, Enum | Record] = {}
@@ -119,7 +141,7 @@ def _types(
 
 
 def _mentioned(
-    functions: list[Function], flows: list[Flow], natives: list[NativeDecl]
+    functions: Sequence[Function], flows: Sequence[Flow], natives: Sequence[NativeDecl]
 ) -> Iterator[Type]:
     for native in natives:
         yield from (param.value.type for param in native.params)

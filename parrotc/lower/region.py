@@ -91,6 +91,11 @@ class Region:
 
 def join(a: Type, b: Type) -> Type:
     """The narrowest type that holds values of both; the checker has made sure that there is one."""
-    joined = rules.join(a, b)
+    joined = rules.join(_spoken(a, b), _spoken(b, a))
     assert joined is not None, f"`{a}` and `{b}` have no type in common"
     return joined
+
+
+def _spoken(type_: Type, other: Type) -> Type:
+    """Beside a text, a member of an enum stands for its name: that is how it is written."""
+    return STR if isinstance(type_, Enum) and isinstance(other, Str | Choice) else type_

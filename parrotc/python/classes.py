@@ -9,6 +9,7 @@ The value of an enum's member, if it is a text, says to the model what the membe
 
 import ast
 
+from parrotc.python.parsing import called
 from parrotc.python.places import Places
 from parrotc.python.scope import ModuleScope
 from parrotc.python.types import Noted, Types
@@ -26,6 +27,7 @@ class Classes:
     def __init__(self, places: Places, types: Types, scope: ModuleScope) -> None:
         self._places = places
         self._types = types
+        self._scope = scope
         self._origin = scope.origin
 
     def declaration(self, node: ast.ClassDef) -> tree.EnumDecl | tree.ClassDecl:
@@ -35,7 +37,7 @@ class Classes:
             return self._enum(node)
         if bases & _RECORDS or (not node.bases and self._is_dataclass(node)):
             return self._record(node)
-        if "typing.NamedTuple" in bases:
+        if self._scope.is_named_tuple(node):
             raise self._places.problem(
                 self._places.name(node),
                 "E0128",
@@ -53,7 +55,7 @@ class Classes:
 
     def outputs(self, node: ast.ClassDef) -> tuple[tree.OutputDecl, ...] | None:
         """The outputs that a `NamedTuple` lists; None for any other class."""
-        if not any(self._origin(base) == "typing.NamedTuple" for base in node.bases):
+        if not self._scope.is_named_tuple(node):
             return None
         return tuple(
             tree.OutputDecl(
@@ -63,8 +65,7 @@ class Classes:
         )
 
     def _is_dataclass(self, node: ast.ClassDef) -> bool:
-        found = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
-        return any(self._origin(decorator) in _DATACLASS for decorator in found)
+        return any(self._origin(called(one)) in _DATACLASS for one in node.decorator_list)
 
     # enums
 

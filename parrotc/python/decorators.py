@@ -7,6 +7,7 @@ from the text of its file.
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import (
     TYPE_CHECKING,
@@ -21,6 +22,8 @@ from typing import (
 )
 
 if TYPE_CHECKING:
+    from parrotc.eager.library import Callee
+    from parrotc.eager.variable import Var
     from parrotc.flowhandle import FlowHandle
     from parrotc.python.words import Model
 
@@ -50,8 +53,6 @@ class CallPolicies(Policies, total=False):
 class Compiled(Generic[P, R]):
     """A function that is compiled, not run. Calling it runs its flow, typed as it is declared."""
 
-    _alone = False
-
     def __init__(self, function: Callable[P, R]) -> None:
         self._function = function
         functools.update_wrapper(self, function)
@@ -60,9 +61,43 @@ class Compiled(Generic[P, R]):
         return f"<{type(self).__name__.lower()} {self._function.__name__}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result. Raises `CompileError`, and `RunError` when the flow fails."""
+        """The result. Raises `CompileError`, and `RunError` when the flow fails.
+
+        With a semantic variable among the inputs it is one too, as `start` gives it.
+        """
+        if holds_variable((args, kwargs)):
+            return self._captured(args, kwargs)  # type: ignore[no-any-return]
         run: Callable[..., R] = self.compile()
         return run(*args, **kwargs)
+
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> "Var[R]":
+        """The result as a semantic variable, at once: see `docs/python.md`, *Eager calls*."""
+        return self._captured(args, kwargs)  # type: ignore[no-any-return]
+
+    def _captured(self, args: Any, kwargs: Any) -> Any:
+        """The call in the graph of this thread. Its place is that of the caller's caller."""
+        from parrotc.eager.graph import current
+        from parrotc.eager.place import Place
+
+        return current().call(self.callee, args, kwargs, Place.of_caller(2))
+
+    @functools.cached_property
+    def callee(self) -> "Callee":
+        """What a graph captures when this is called. Raises `CompileError`."""
+        from parrotc.python.running import library
+
+        return library(self._function).callee(self._function.__name__)
+
+    def _repr_html_(self) -> str:
+        """The flow as a notebook shows it, or why it cannot be compiled."""
+        from parrotc.ir.diagnostic import CompileError
+        from parrotc.notebook import picture_of, shown, table
+
+        try:
+            callee = self.callee
+        except CompileError as error:
+            return shown(str(error))
+        return table(callee.name, {"graph": picture_of(lambda: callee.library.module, callee.name)})
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same in an `async def`. Cancelling it cancels the run."""
@@ -83,7 +118,7 @@ class Compiled(Generic[P, R]):
         """
         from parrotc.python.running import handle
 
-        return handle(self._function, alone=self._alone, engine=engine, models=models, **settings)
+        return handle(self._function, engine=engine, models=models, **settings)
 
     @overload
     def with_(
@@ -98,14 +133,34 @@ class Compiled(Generic[P, R]):
     @overload
     def with_(self, **policies: Unpack[CallPolicies]) -> Callable[P, R]: ...
     def with_(self, **policies: Any) -> Callable[P, Any]:
-        """Policies of one call: `f.with_(n=8)(x)`, in the body of a `@flow` and only there."""
+        """Policies of one call: `f.with_(n=8)(x)`, which outside a flow only a `@pfunc` takes."""
+        return self._with(policies)
+
+    def _with(self, policies: dict[str, Any]) -> Callable[..., Any]:
         raise TypeError(f"`{self._function.__name__}.with_(…)` stands in a @flow, and only there")
 
 
 class Pfunc(Compiled[P, R]):
-    """A semantic function. Called by itself, it is a flow of one call."""
+    """A semantic function. Called outside a flow, it gives a semantic variable at once.
 
-    _alone = True
+    Type checkers see what its value will be, as in the body of a flow; `start` is the same call,
+    typed as the variable that it is.
+    """
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._captured(args, kwargs)  # type: ignore[no-any-return]
+
+    def _with(self, policies: dict[str, Any]) -> Callable[..., Any]:
+        from parrotc.eager.graph import current
+        from parrotc.eager.place import Place
+        from parrotc.eager.policies import asked
+
+        callee = asked(self.callee, policies)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return current().call(callee, args, kwargs, Place.of_caller(1))
+
+        return call
 
 
 class Flow(Compiled[P, R]):
@@ -159,6 +214,8 @@ def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if holds_variable((args, kwargs)):
+            return _captured_native(function, args, kwargs)
         from parrotc.python.values import from_data
 
         hints = _hints(function)
@@ -168,6 +225,25 @@ def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def holds_variable(given: Any) -> bool:
+    """Whether a semantic variable is among what is given; nothing is loaded to find out."""
+    if "parrotc.eager.variable" not in sys.modules:
+        return False  # nobody has made one
+    from parrotc.eager.arguments import holds_variable as holds
+
+    return holds(given)
+
+
+def _captured_native(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The call in the graph of this thread, which runs it as a flow does."""
+    from parrotc.eager.graph import current
+    from parrotc.eager.place import Place
+    from parrotc.python.running import library
+
+    callee = library(function).callee(function.__name__)
+    return current().call(callee, args, kwargs, Place.of_caller(2))
 
 
 @functools.cache
@@ -182,6 +258,8 @@ def _elsewhere(target: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if holds_variable((args, kwargs)):
+            return _captured_native(function, args, kwargs)
         module, _, attribute = target.partition(":")
         found: Any = importlib.import_module(module)
         for name in attribute.split("."):

@@ -5,13 +5,13 @@ A text in a flow is what Python says it is; an f-string is a text with holes. `f
 """
 
 import ast
-import math
 from typing import Protocol
 
 from parrotc.ir.source import Span
 from parrotc.python.places import Places
 from parrotc.python.scope import Kind, ModuleScope
 from parrotc.syntax import tree
+from parrotc.syntax.numbers import is_too_large, too_large
 from parrotc.syntax.problem import Problem
 from parrotc.syntax.scan import MAX_DEPTH
 
@@ -22,13 +22,13 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
     ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
-_NATIVE = "move it into a function of its own, and decorate that with `@native`"
+NATIVE = "move it into a function of its own, and decorate that with `@native`"
 _OUTSIDE: dict[type[ast.expr], tuple[str, str]] = {
-    ast.Lambda: ("a lambda", _NATIVE),
+    ast.Lambda: ("a lambda", NATIVE),
     ast.NamedExpr: ("`:=`", "assign on a line of its own"),
     ast.Set: ("a set", "write a list: `[…]`"),
     ast.SetComp: ("a set comprehension", "write a list comprehension: `[…]`"),
-    ast.DictComp: ("a dict comprehension", _NATIVE),
+    ast.DictComp: ("a dict comprehension", NATIVE),
     ast.Await: ("`await`", "leave it out: calls run as soon as what they need is there"),
     ast.Yield: ("`yield`", "return a list"),
     ast.YieldFrom: ("`yield from`", "return a list"),
@@ -106,7 +106,7 @@ class Exprs:
                 return self._record(node)
             case ast.ListComp() | ast.GeneratorExp():
                 return self._comprehension(node)
-        what, help_ = _OUTSIDE.get(type(node), ("this operator", _NATIVE))
+        what, help_ = _OUTSIDE.get(type(node), ("this operator", NATIVE))
         raise self.outside(node, what, help_)
 
     # values
@@ -126,14 +126,8 @@ class Exprs:
             self.places.check_text(node, value)
             return tree.Literal(span=span, value=value)
         if isinstance(value, int | float):
-            too_large = math.isinf(value) or (isinstance(value, int) and not _fits(value))
-            if too_large:
-                raise self.places.problem(
-                    node,
-                    "E0115",
-                    "this number is too large",
-                    note="an int has 64 bits, a float is a double",
-                )
+            if is_too_large(value):
+                raise too_large(span)
             return tree.Literal(span=span, value=value)
         kinds = {bytes: "a value of bytes", complex: "a complex number"}
         raise self.outside(node, kinds.get(type(value), "`...`"))
@@ -173,7 +167,7 @@ class Exprs:
                 return tree.Literal(span=span, value=-value.value)  # type: ignore[union-attr,operator]
             case ast.USub():
                 return tree.Unary(span=span, op="-", value=value)
-        raise self.outside(node, "this operator", _NATIVE)
+        raise self.outside(node, "this operator", NATIVE)
 
     def _joined(self, op: str, values: list[ast.expr]) -> tree.Expr:
         """`a and b and c` is `(a and b) and c`."""
@@ -203,7 +197,7 @@ class Exprs:
         if not isinstance(node.slice, ast.Slice):
             return tree.Index(span=span, value=value, index=self.expr(node.slice))
         if node.slice.step is not None:
-            raise self.outside(node, "a slice with a step", _NATIVE)
+            raise self.outside(node, "a slice with a step", NATIVE)
         start, stop = node.slice.lower, node.slice.upper
         return tree.Slice(
             span=span,
@@ -259,8 +253,10 @@ class Exprs:
             case ast.Attribute(value=ast.Constant(value=str()) as separator, attr="join"):
                 return self._join(node, separator)
             case ast.Name(id=name) as func if self._is_class(name):
-                type_ = None if self._is_named_tuple(name) else name
+                type_ = None if self.scope.is_named_tuple(self.scope.bindings[name].node) else name
                 return self._made(node, func, type_)
+            case ast.Name() | ast.Attribute() as func if name := self._imported_class(func):
+                return self._made(node, func, name)
         return tree.CallExpr(span=span, function=self.expr(node.func), args=self.args(node))
 
     def _join(self, node: ast.Call, separator: ast.Constant) -> tree.Template:
@@ -276,12 +272,17 @@ class Exprs:
         found = self.scope.bindings.get(name)
         return found is not None and found.kind is Kind.CLASS
 
-    def _is_named_tuple(self, name: str) -> bool:
-        node = self.scope.bindings[name].node
-        bases = node.bases if isinstance(node, ast.ClassDef) else []
-        return any(self.scope.origin(base) == "typing.NamedTuple" for base in bases)
+    def _imported_class(self, func: ast.Name | ast.Attribute) -> str:
+        """The name of what another file declares, if it is written as those of classes are."""
+        base = func.value if isinstance(func, ast.Attribute) else func
+        found = self.scope.bindings.get(base.id) if isinstance(base, ast.Name) else None
+        name = ast.unparse(func)
+        is_class = name.rpartition(".")[2][0].isupper()
+        return name if is_class and found is not None and found.kind is Kind.IMPORT else ""
 
-    def _made(self, node: ast.Call, func: ast.Name, type_: str | None) -> tree.RecordExpr:
+    def _made(
+        self, node: ast.Call, func: ast.Name | ast.Attribute, type_: str | None
+    ) -> tree.RecordExpr:
         """`File(path=p)` makes a record: its fields are given by name."""
         if node.args:
             raise self.outside(node.args[0], "a field without a name", "write `path=…`")
@@ -291,14 +292,12 @@ class Exprs:
         return tree.RecordExpr(span=self.places.span(node), fields=self.args(node), type=named)
 
     def args(self, node: ast.Call) -> tuple[tree.Arg, ...]:
+        named = (self._keyword(keyword) for keyword in node.keywords)
+        return (*self.positional(node.args), *named)
+
+    def positional(self, args: list[ast.expr]) -> tuple[tree.Arg, ...]:
         return tuple(
-            [
-                *(
-                    tree.Arg(span=self.places.span(arg), name=None, value=self.expr(arg))
-                    for arg in node.args
-                ),
-                *(self._keyword(keyword) for keyword in node.keywords),
-            ]
+            tree.Arg(span=self.places.span(arg), name=None, value=self.expr(arg)) for arg in args
         )
 
     def _keyword(self, keyword: ast.keyword) -> tree.Arg:
@@ -307,10 +306,6 @@ class Exprs:
         return tree.Arg(
             span=self.places.span(keyword), name=keyword.arg, value=self.expr(keyword.value)
         )
-
-
-def _fits(value: int) -> bool:
-    return -(2**63) <= value < 2**63
 
 
 def _is_number(node: tree.Expr) -> bool:

@@ -7,12 +7,11 @@ The subset is closed: assignments, `for` over a list (a fold), `if`, `match`, `r
 import ast
 from collections.abc import Sequence
 
-from parrotc.python.exprs import Exprs
+from parrotc.python.exprs import NATIVE, Exprs
 from parrotc.python.types import Types
 from parrotc.syntax import tree
 from parrotc.syntax.problem import Problem
 
-_NATIVE = "move it into a function of its own, and decorate that with `@native`"
 _RECOVER = "tolerate the failure of one call with `f.with_(on_error=None)(x)`"
 _BOUNDED = "loop over a `range`, and leave it with `if done: break`"
 
@@ -20,15 +19,15 @@ _OUTSIDE: dict[type[ast.stmt], tuple[str, str]] = {
     ast.While: ("a `while` loop", _BOUNDED),
     ast.Try: ("`try`", _RECOVER),
     ast.TryStar: ("`try`", _RECOVER),
-    ast.With: ("`with`", _NATIVE),
-    ast.AsyncWith: ("`async with`", _NATIVE),
+    ast.With: ("`with`", NATIVE),
+    ast.AsyncWith: ("`async with`", NATIVE),
     ast.AsyncFor: ("`async for`", "write `for`: calls that can run together do so anyway"),
     ast.FunctionDef: ("a function inside a flow", "move it to the top of the file"),
     ast.AsyncFunctionDef: ("a function inside a flow", "move it to the top of the file"),
     ast.ClassDef: ("a class inside a flow", "move it to the top of the file"),
     ast.Import: ("an import inside a flow", "move it to the top of the file"),
     ast.ImportFrom: ("an import inside a flow", "move it to the top of the file"),
-    ast.Raise: ("`raise`", "a flow fails when a call does; " + _NATIVE),
+    ast.Raise: ("`raise`", "a flow fails when a call does; " + NATIVE),
     ast.Delete: ("`del`", "leave it out: a name costs nothing"),
     ast.Global: ("`global`", "pass the value as a parameter, and return the new one"),
     ast.Nonlocal: ("`nonlocal`", "pass the value as a parameter, and return the new one"),
@@ -88,7 +87,7 @@ class FlowBody:
         raise self._outside(node)
 
     def _outside(self, node: ast.stmt) -> Problem:
-        what, help_ = _OUTSIDE.get(type(node), ("this statement", _NATIVE))
+        what, help_ = _OUTSIDE.get(type(node), ("this statement", NATIVE))
         return self._places.problem(
             self._places.head(node),
             "E0121",

@@ -5,6 +5,7 @@ import ast
 from parrotc.python.classes import Classes
 from parrotc.python.exprs import Exprs
 from parrotc.python.flow import FlowBody
+from parrotc.python.parsing import called
 from parrotc.python.pfunc import PfuncBody
 from parrotc.python.policies import decorators, native_decorators
 from parrotc.python.scope import Kind
@@ -49,8 +50,7 @@ class Functions:
         return self._native(node, call)
 
     def _name(self, decorator: ast.expr) -> str:
-        func = decorator.func if isinstance(decorator, ast.Call) else decorator
-        return self._exprs.scope.from_parrotc(func)
+        return self._exprs.scope.from_parrotc(called(decorator))
 
     def _decorator(self, node: Function) -> tuple[str, ast.Call | None]:
         """The decorator's name, and its call if it has arguments."""

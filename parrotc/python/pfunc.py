@@ -19,8 +19,7 @@ from parrotc.python.exprs import Exprs
 from parrotc.python.texts import template
 from parrotc.syntax import tree
 from parrotc.syntax.problem import Problem
-
-ROLES = ("system", "user", "assistant", "tool")
+from parrotc.syntax.words import ROLES
 
 
 class PfuncBody:

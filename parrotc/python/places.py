@@ -1,12 +1,16 @@
 """Where a node of Python's `ast` stands in the source, in the offsets that all else counts in."""
 
 import ast
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from parrotc.ir.source import Source, Span
 from parrotc.syntax.problem import Problem, problem
 from parrotc.syntax.scan import MAX_DEPTH
+
+_LINE_END = re.compile(r"\r\n|\r|\n")  # what Python ends a line at
+_HEAD = re.compile(r"(?:async[\s\\]+)?(?:def|class)[\s\\]+")
 
 Place = ast.expr | ast.stmt | ast.arg | ast.keyword | ast.pattern | ast.alias | Span
 
@@ -16,11 +20,12 @@ class Places:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._lines = source.text.split("\n")
+        ends = list(_LINE_END.finditer(source.text))
+        self._starts = [0, *(end.end() for end in ends)]
+        stops = [*(end.start() for end in ends), len(source.text)]
+        pairs = zip(self._starts, stops, strict=True)
+        self._lines = [source.text[start:stop] for start, stop in pairs]
         self._depth = 0
-        self._starts = [0]
-        for line in self._lines:
-            self._starts.append(self._starts[-1] + len(line) + 1)
 
     def offset(self, line: int, column: int) -> int:
         """The offset of a line (from 1) and a column in bytes (from 0)."""
@@ -43,8 +48,9 @@ class Places:
 
     def name(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Span:
         """The name that a `def` or `class` binds."""
-        start = self.source.text.index(node.name, self.span(node).start + len("def"))
-        return Span(self.source, start, start + len(node.name))
+        head = _HEAD.match(self.source.text, self.span(node).start)
+        assert head is not None
+        return Span(self.source, head.end(), head.end() + len(node.name))
 
     @contextmanager
     def inside(self, node: Place) -> Iterator[None]:

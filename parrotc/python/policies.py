@@ -8,17 +8,17 @@ A duration is a number of seconds or a text with a unit.
 
 import ast
 import re
-from difflib import get_close_matches
 
+from parrotc.check.report import did_you_mean
 from parrotc.ir.source import Span
 from parrotc.python.exprs import Exprs
 from parrotc.syntax import tree
+from parrotc.syntax.numbers import SECONDS
 
 _DURATIONS = ("deadline", "ttft", "tpot", "cache", "timeout")
 _OF_RESULTS = ("criteria", "ttft", "tpot", "model", "deadline", "retry", "cache")
 _OF_NATIVES = ("pure", "idempotent", "timeout")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def read_policies(exprs: Exprs, keywords: list[ast.keyword]) -> tuple[tree.Arg, ...]:
@@ -77,13 +77,13 @@ def native_decorators(exprs: Exprs, keywords: list[ast.keyword]) -> tuple[tree.D
 def _known(exprs: Exprs, keyword: ast.keyword, allowed: tuple[str, ...]) -> str:
     if keyword.arg in allowed:
         return keyword.arg
-    near = get_close_matches(keyword.arg or "", allowed, n=1)
+    help_ = did_you_mean(keyword.arg or "", allowed)
     raise exprs.places.problem(
         keyword,
         "E0129",
         f"the decorator takes no `{keyword.arg}`" if keyword.arg else "the decorator takes no `**`",
-        note="" if near else f"there are: {', '.join(allowed)}",
-        help=f"did you mean `{near[0]}`?" if near else "",
+        note="" if help_ else f"there are: {', '.join(allowed)}",
+        help=help_,
     )
 
 
@@ -109,12 +109,17 @@ def _value(exprs: Exprs, name: str, node: ast.expr) -> tree.Expr:
 
 def duration(span: Span, node: ast.expr) -> tree.Duration | None:
     """The duration that a literal says; None if it is none."""
-    match node:
-        case ast.Constant(value=bool()):
+    seconds = seconds_of(node.value) if isinstance(node, ast.Constant) else None
+    return None if seconds is None else tree.Duration(span=span, seconds=seconds)
+
+
+def seconds_of(value: object) -> float | None:
+    """A number of seconds, or a text with a unit, in seconds; None for anything else."""
+    match value:
+        case bool():
             return None
-        case ast.Constant(value=int() | float() as seconds):
-            return tree.Duration(span=span, seconds=float(seconds))
-        case ast.Constant(value=str() as text) if found := _DURATION.fullmatch(text):
-            seconds = float(found.group(1)) * _SECONDS[found.group(2)]
-            return tree.Duration(span=span, seconds=seconds)
+        case int() | float():
+            return float(value)
+        case str() if found := _DURATION.fullmatch(value):
+            return float(found.group(1)) * SECONDS[found.group(2)]
     return None

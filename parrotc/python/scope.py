@@ -78,6 +78,13 @@ class ModuleScope:
         module, _, name = self.origin(node).rpartition(".")
         return name if module == "parrotc" else ""
 
+    def is_named_tuple(self, node: ast.stmt) -> bool:
+        bases = node.bases if isinstance(node, ast.ClassDef) else []
+        return any(self.origin(base) == "typing.NamedTuple" for base in bases)
+
+    def is_type_variable(self, value: ast.expr) -> bool:
+        return isinstance(value, ast.Call) and self.origin(value.func) == "typing.TypeVar"
+
     def is_constant(self, value: ast.expr) -> bool:
         """Whether an expression says its value to whoever reads it, running nothing of the file."""
         for node in ast.walk(value):

@@ -26,7 +26,7 @@ from parrotc.ir.source import Source, Span
 from parrotc.python.places import Places
 from parrotc.syntax.parse import hole
 from parrotc.syntax.problem import Problem
-from parrotc.syntax.text import Part, cut_at_holes, tab_indent
+from parrotc.syntax.text import Part, after_margin, cut_at_holes, ends_in_join, tab_indent
 from parrotc.syntax.tree import Template
 
 _OPENING = re.compile(r"([A-Za-z]*)('''|\"\"\"|'|\")")
@@ -124,13 +124,13 @@ def _content(source: Source, written: Written) -> tuple[tuple[Part, ...], bool]:
     if written.block:
         start, end, margin = _layout(source, written)
         tail = source.text[start:end]
-        joined = tail.endswith("\\") and not tail.endswith("\\\\")
+        joined = ends_in_join(tail)
         end -= joined
 
     def value(found: re.Match[str]) -> tuple[str, int]:
         matched = found.group()
         if matched.endswith("\n"):
-            skipped = _after_margin(source.text, found.end(), margin, end)
+            skipped = after_margin(source.text, found.end(), margin, end)
             return ("" if matched[0] == "\\" else "\n"), skipped
         return _escaped(matched), found.end()
 
@@ -182,10 +182,3 @@ def _indent(source: Source, start: int, end: int) -> int:
     if "\t" in line[:indent]:
         raise tab_indent(source, start + line.index("\t"))
     return indent
-
-
-def _after_margin(text: str, at: int, margin: int, end: int) -> int:
-    """`at` is the start of a line; a blank line may be shorter than the margin."""
-    stop = min(at + margin, end)
-    newline = text.find("\n", at, stop)
-    return stop if newline < 0 else newline

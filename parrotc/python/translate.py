@@ -13,17 +13,17 @@ so that the rest of the file may be any Python.
 import ast
 import builtins
 import sys
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from parrotc.check.builtins import FILTERS, FUNCTIONS, SPECIAL
-from parrotc.check.loader import SUFFIXES
+from parrotc.check.loader import is_beside
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.source import Source, Span
 from parrotc.python.classes import Classes
 from parrotc.python.exprs import Exprs
 from parrotc.python.functions import DECORATORS, Functions
+from parrotc.python.parsing import UNREADABLE, parsed
 from parrotc.python.places import Places
 from parrotc.python.policies import read_policies
 from parrotc.python.scope import Binding, Kind, ModuleScope
@@ -32,7 +32,7 @@ from parrotc.syntax import tree
 from parrotc.syntax.lint import lint
 from parrotc.syntax.problem import Problem
 
-_STANDARD = "parrotc.stdlib."
+_STANDARD = "parrotc.stdlib"
 
 
 def translate(source: Source, module: str = "") -> tuple[tree.Tree, tuple[Diagnostic, ...]]:
@@ -42,18 +42,15 @@ def translate(source: Source, module: str = "") -> tuple[tree.Tree, tuple[Diagno
     are declared too, as the importing file may name them.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of `\{{`, which is no escape of Python's
-            parsed = ast.parse(source.text)
-    except SyntaxError as error:
+        file = parsed(source.text)
+    except UNREADABLE as error:
         return tree.Tree(source=source, items=()), (_no_python(source, error),)
-    except (ValueError, RecursionError, MemoryError) as error:
-        found = Diagnostic("E0120", f"this file is not Python: {error}", Span(source, 0, 0))
-        return tree.Tree(source=source, items=()), (found,)
-    return _Translation(Places(source), parsed, module).result()
+    return _Translation(Places(source), file, module).result()
 
 
-def _no_python(source: Source, error: SyntaxError) -> Diagnostic:
+def _no_python(source: Source, error: Exception) -> Diagnostic:
+    if not isinstance(error, SyntaxError):
+        return Diagnostic("E0120", f"this file is not Python: {error}", Span(source, 0, 0))
     line = min(max(error.lineno or 1, 1), source.line_count())
     start = Places(source).offset(line, 0)
     at = start + min(max((error.offset or 1) - 1, 0), len(source.line(line)))
@@ -61,12 +58,12 @@ def _no_python(source: Source, error: SyntaxError) -> Diagnostic:
 
 
 class _Translation:
-    def __init__(self, places: Places, parsed: ast.Module, module: str) -> None:
+    def __init__(self, places: Places, file: ast.Module, module: str) -> None:
         self._places = places
         self._source = places.source
-        self._body = parsed.body
+        self._body = file.body
         self._is_root = not module
-        self._scope = ModuleScope(places, parsed.body)
+        self._scope = ModuleScope(places, file.body)
         self._exprs = Exprs(places, self._scope, read_policies)
         self._types = Types(self._exprs)
         self._classes = Classes(places, self._types, self._scope)
@@ -89,8 +86,8 @@ class _Translation:
             self._found.append(_nothing_declared(self._source))
         decls = sorted(self._decls.values(), key=lambda decl: decl.span.start)
         items: tuple[tree.Import | tree.Decl, ...] = (*self._import_items(), *decls)
-        parsed = tree.Tree(source=self._source, items=items, lost=frozenset(self._lost))
-        return parsed, (*self._found, *lint(parsed))
+        made = tree.Tree(source=self._source, items=items, lost=frozenset(self._lost))
+        return made, (*self._found, *lint(made))
 
     # what is declared in any case
 
@@ -146,8 +143,10 @@ class _Translation:
         assert isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
         span = self._places.span(call.func)
         kind = Span(self._source, span.end - len(call.func.attr), span.end)
-        plain = ast.copy_location(ast.Call(func=call.func, args=call.args, keywords=[]), call)
-        args = (*self._exprs.args(plain), *read_policies(self._exprs, call.keywords))
+        args = (
+            *self._exprs.positional(call.args),
+            *read_policies(self._exprs, call.keywords),
+        )
         value = tree.CallExpr(
             span=self._places.span(call),
             function=tree.Name(span=kind, id=call.func.attr),
@@ -219,7 +218,7 @@ class _Translation:
 
     def _constant(self, name: str, found: Binding, span: Span) -> tree.ConstDecl | None:
         assert found.value is not None
-        if self._scope.origin(getattr(found.value, "func", found.value)) == "typing.TypeVar":
+        if self._scope.is_type_variable(found.value):
             return None
         if not self._scope.is_constant(found.value):
             raise self._places.problem(
@@ -262,23 +261,22 @@ class _Translation:
 
     def _is_of_python(self, found: Binding) -> bool:
         """Whether an import is one of Python's own library, and not of a file beside this one."""
-        if found.level or found.module.startswith(_STANDARD):
+        if found.level or _is_standard(found.module):
             return False
         top = found.module.split(".")[0]
-        beside = Path(self._source.name).parent.joinpath(*found.module.split("."))
-        is_beside = any(beside.with_suffix(suffix).is_file() for suffix in SUFFIXES)
-        return top in {*sys.stdlib_module_names, "parrotc"} and not is_beside
+        is_known = top in {*sys.stdlib_module_names, "parrotc"}
+        return is_known and not is_beside(found.module, self._source)
 
     def _import_items(self) -> Iterator[tree.Import]:
         for node, names in self._imports.items():
             span = self._places.span(node)
             if isinstance(node, ast.ImportFrom):
-                module = (node.module or "").replace(_STANDARD, "std.", 1)
+                module = _of_program(node.module or "")
                 yield tree.Import(span=span, module=module, level=node.level, names=tuple(names))
             elif isinstance(node, ast.Import):
                 for given in node.names:
                     if (given.asname or given.name.split(".")[0]) in self._seen:
-                        module = given.name.replace(_STANDARD, "std.", 1)
+                        module = _of_program(given.name)
                         yield tree.Import(
                             span=span, module=module, level=0, names=(), alias=given.asname
                         )
@@ -311,6 +309,15 @@ class _Translation:
     def _is_type(self, name: str) -> bool:
         found = self._scope.bindings.get(name)
         return name in TYPES or (found is not None and found.kind is Kind.CLASS)
+
+
+def _is_standard(module: str) -> bool:
+    return module == _STANDARD or module.startswith(f"{_STANDARD}.")
+
+
+def _of_program(module: str) -> str:
+    """A module as `.pfn` names it: `std.text` for `parrotc.stdlib.text`."""
+    return module.replace(_STANDARD, "std", 1) if _is_standard(module) else module
 
 
 def _free_names(decl: tree.Decl) -> Iterator[tuple[str, Span]]:

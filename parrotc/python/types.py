@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from parrotc.ir.source import Span
 from parrotc.python.exprs import Exprs
+from parrotc.python.parsing import UNREADABLE, parsed_expression
 from parrotc.python.scope import Kind
 from parrotc.syntax import tree
 from parrotc.syntax.problem import Problem
@@ -118,7 +119,7 @@ class Types:
         found = self._scope.bindings.get(node.id) if isinstance(node, ast.Name) else None
         if found is None or found.kind is not Kind.VALUE or not isinstance(node, ast.Name):
             return None
-        if self._scope.origin(getattr(found.value, "func", node)) == "typing.TypeVar":
+        if found.value is not None and self._scope.is_type_variable(found.value):
             return None
         if node.id in self._aliases:
             raise self._bad(node, f"`{node.id}` stands for itself")
@@ -131,8 +132,8 @@ class Types:
     def _quoted(self, node: ast.expr, text: str) -> Noted:
         """An annotation in quotes, which names what is defined further down."""
         try:
-            inner = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError:
+            inner = parsed_expression(text)
+        except UNREADABLE:
             raise self._bad(node, "this annotation is no Python") from None
         outer, self._fixed = self._fixed, self._fixed or self._places.span(node)
         noted = self.noted(inner)

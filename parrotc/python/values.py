@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from parrotc.ir.types import Enum, Json, Record, Scored, Type
-from parrotc.python import words
+from parrotc.runtime import results
 from parrotc.runtime.results import PythonTypes
 
 
@@ -27,7 +27,7 @@ class OwnTypes(PythonTypes):
         match type_:
             case Scored(item=item):
                 dist = {self.build(item, option): p for option, p in data["dist"].items()}
-                return words.Scored(self.build(item, data["value"]), data["p"], dist)
+                return results.Scored(self.build(item, data["value"]), data["p"], dist)
             case Record(fields=fields) if own := self._own(type_):
                 return own(**{f.name: self.build(f.type, data[f.name]) for f in fields})
         return super().build(type_, data)
@@ -72,9 +72,9 @@ def from_data(annotation: Any, data: Any) -> Any:
             return [from_data(arguments[0], item) for item in data]
         case types.UnionType | typing.Union if data is not None:
             return from_data(next(one for one in arguments if one is not type(None)), data)
-        case words.Scored if isinstance(data, dict):
+        case results.Scored if isinstance(data, dict):
             dist = {from_data(arguments[0], option): p for option, p in data["dist"].items()}
-            return words.Scored(from_data(arguments[0], data["value"]), data["p"], dist)
+            return results.Scored(from_data(arguments[0], data["value"]), data["p"], dist)
     if isinstance(annotation, enum.EnumMeta) and isinstance(data, str):
         return annotation[data] if data in annotation.__members__ else data
     if isinstance(annotation, type) and isinstance(data, dict) and _field_names(annotation):

@@ -10,7 +10,11 @@ _WORDS = (
         "write `if …: break` directly in the loop, and nothing else in that `if`",
     ),
     ("`break if …`", "`if …: break`"),
-    ('`user "…"`', '`user("…")`; documentation is a comment'),
+    (
+        'put it into a message: `user "…"`',
+        'put it into a message: `user("…")`; documentation is a comment',
+    ),
+    ('`user "…"`', '`user("…")`'),
     ('`assistant "{{gen}}"`', '`assistant("{{gen}}")`'),
     ("`{name: …}`", '`{"name": …}`'),
     ("`300ms`, `2s`, `5m` or `1h`", 'a number of seconds, or `"300ms"`, `"2s"`, `"5m"`, `"1h"`'),

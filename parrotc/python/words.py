@@ -9,9 +9,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
-
-T = TypeVar("T")
+from typing import Any, NoReturn
 
 
 class Role:
@@ -37,15 +35,6 @@ class Role:
 
 
 system, user, assistant, tool = map(Role, ("system", "user", "assistant", "tool"))
-
-
-@dataclass(frozen=True)
-class Scored(Generic[T]):
-    """A choice with its probability, and that of every option."""
-
-    value: T
-    p: float
-    dist: dict[T, float]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from lark import Tree as Parsed
 
 from parrotc.ir.source import Span
 from parrotc.syntax import tree
+from parrotc.syntax.numbers import SECONDS, is_too_large, too_large
 from parrotc.syntax.problem import Problem, problem
 from parrotc.syntax.scan import MAX_DEPTH, Masked
 from parrotc.syntax.text import Content, read_text
@@ -23,7 +24,6 @@ ParseHole = Callable[[Masked, int, int], tree.Show | tree.Gen]
 N = TypeVar("N", bound=tree.Node)
 
 _CONSTANTS = {"True": True, "False": False, "None": None}
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class ExprBuilder:
@@ -168,19 +168,14 @@ class ExprBuilder:
         digits = "".join(str(token) for token in part.children)
         is_int = all(sign.isdigit() or sign in "_-" for sign in digits)
         value = _int(digits) if is_int else float(digits)
-        if value is None or abs(value) == float("inf"):
-            raise self.problem(
-                part,
-                "E0115",
-                "this number is too large",
-                note="an int has 64 bits, a float is a double",
-            )
+        if is_too_large(value):
+            raise too_large(self.span(part))
         return tree.Literal(span=self.span(part), value=value)
 
     def duration(self, part: Parsed[Token]) -> tree.Duration:
         text = str(part.children[0])
         unit = text.lstrip("0123456789.")
-        seconds = float(text.removesuffix(unit)) * _SECONDS[unit]
+        seconds = float(text.removesuffix(unit)) * SECONDS[unit]
         return tree.Duration(span=self.span(part), seconds=seconds)
 
     def constant(self, part: Parsed[Token]) -> tree.Literal:
@@ -347,7 +342,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _int(digits: str) -> int | None:
-    """The int, or None for one of more than 64 bits (Python refuses to read very long ones)."""
-    value = int(digits) if len(digits) < 100 else 2**64
-    return value if -(2**63) <= value < 2**63 else None
+def _int(digits: str) -> int:
+    """The int; Python refuses to read very long ones, which are too large in any case."""
+    return int(digits) if len(digits) < 100 else 2**64

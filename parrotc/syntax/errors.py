@@ -228,7 +228,7 @@ def _reserved(stop: Stop) -> Problem | None:
 def _message(stop: Stop) -> Problem | None:
     """A message in a flow."""
     role = stop.before.strip().rstrip(":")
-    if role not in _ROLES or stop.kind not in ("TEXT", "_NL"):
+    if role not in words.ROLES or stop.kind not in ("TEXT", "_NL"):
         return None
     start = stop.start - len(stop.before.lstrip())
     place = Stop(stop.masked, start, start + len(role), "NAME", stop.expected)
@@ -264,7 +264,6 @@ def _quotes(stop: Stop) -> Problem | None:
     )
 
 
-_ROLES = ("system", "user", "assistant", "tool")
 _QUESTIONS = (
     _word, _character, _indent, _colon, _untyped, _arrow, _equals, _chain, _reserved, _message,
     _piece, _quotes,

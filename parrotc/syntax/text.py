@@ -121,29 +121,32 @@ def _read_block(source: Source, quoted: Quoted, parse_hole: ParseHole | None) ->
     last = closing - 1
     if first <= last and text.startswith("\r", last - 1):
         last -= 1
-    joined = not quoted.raw and _ends_in_join(text[first:last])
-
-    def after_margin(at: int) -> int:
-        """`at` is the start of a line; a blank line may be shorter than the margin."""
-        stop = min(at + margin, last)
-        newline = text.find("\n", at, stop)
-        return stop if newline < 0 else newline
+    joined = not quoted.raw and ends_in_join(text[first:last])
 
     def value(found: re.Match[str]) -> tuple[str, int]:
         match found.group():
             case "\\{{" | "{{":
                 return "{{", found.end()
             case newline:
-                return "" if newline[0] == "\\" else "\n", after_margin(found.end())
+                goes_on = after_margin(text, found.end(), margin, last)
+                return "" if newline[0] == "\\" else "\n", goes_on
 
     if first > last:
         return Content((), joined)
     special = _RAW_BLOCK if quoted.raw else _BLOCK
-    place = (after_margin(first), last - joined)
+    place = (after_margin(text, first, margin, last), last - joined)
     return Content(tuple(cut_at_holes(source, place, special, value, parse_hole)), joined)
 
 
-def _ends_in_join(text: str) -> bool:
+def after_margin(text: str, at: int, margin: int, end: int) -> int:
+    """Where a line that starts at `at` goes on; a blank line may be shorter than the margin."""
+    stop = min(at + margin, end)
+    newline = text.find("\n", at, stop)
+    return stop if newline < 0 else newline
+
+
+def ends_in_join(text: str) -> bool:
+    """Whether a single `\\` at the end joins a text to what follows it."""
     return text.endswith("\\") and not text.endswith("\\\\")
 
 

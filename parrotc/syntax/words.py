@@ -5,6 +5,9 @@ import re
 HEADS = ("import", "from", "const", "model", "enum", "class", "pfunc", "extern", "flow", "test")
 """What may begin a declaration."""
 
+ROLES = ("system", "user", "assistant", "tool")
+"""Who may speak in a message."""
+
 UNDECORATED = frozenset({"import", "from", "const", "model"})
 
 _WORDS = "if elif else for in not and or with return break assert pass True False None"

@@ -5,38 +5,35 @@
 
 A file says only what is to differ from the defaults. Parrot's files are understood too: `//` begins
 a comment, `scheduler` and `instance` are groups whose settings may as well stand alone, and its
-names stand for ours by the tables below. What is wrong is reported at its place, all at once.
+names stand for ours by the table below. What is wrong is reported at its place, all at once.
 """
 
-import difflib
+import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from parrotc.ir.diagnostic import Diagnostic
-from parrotc.runtime.engines.configfile import CODE, ConfigError, ConfigFile, read_file
+from parrotc.runtime.engines.configfields import Words, read_fields
+from parrotc.runtime.engines.configfile import At, ConfigFile, read_file
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.engines.registry import open_engine, settings_of
 from parrotc.runtime.models import EMBEDDED, ModelError, Progress, load_tokenizer, resolve
 
-_GROUPS = ("scheduler", "instance")
-_PARROTS_NAMES = {
-    "engine_name": "name",
-    "engine_type": "engine",
-    "dtype": "precision",
-    "tasks_capacity": "max_requests",
-    "max_threads_num": "max_requests",
-}
-_PARROTS_VALUES = {("engine", "builtin"): "embedded", ("engine", "huggingface"): "transformers"}
-# settings that nothing needs to be told here, and why
-_NEEDLESS = {
-    "attn_func": "there is one attention, which shares prefixes where that pays",
-    "serve_core": "an engine serves whoever asks, and looks for no core",
-}
+_WORDS = Words(
+    groups=("scheduler", "instance"),
+    names={
+        "engine_name": "name",
+        "engine_type": "engine",
+        "dtype": "precision",
+        "tasks_capacity": "max_requests",
+        "max_threads_num": "max_requests",
+    },
+    values={("engine", "builtin"): "embedded", ("engine", "huggingface"): "transformers"},
+    needless={"attn_func": "there is one attention, which shares prefixes where that pays"},
+)
 # what an engine is told, if it is of a kind that has such a setting; the rest is for the server
 _OF_ENGINES = {
     "device", "precision", "threads", "max_batch_size", "max_num_batched_tokens",
@@ -45,6 +42,27 @@ _OF_ENGINES = {
 _NO_LIMIT = 1 << 31
 _BLOCK = 16  # tokens, where nothing is said
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+class CoreAddress(BaseModel):
+    """Where a core listens. `key_env` names the environment variable with the key of its operator,
+    where it asks for one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    host: str = "localhost"
+    port: int = Field(default=9000, ge=1, le=65535)
+    key_env: str = ""
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        key = os.environ.get(self.key_env, "") if self.key_env else ""
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 class EngineConfig(BaseModel):
@@ -73,6 +91,7 @@ class EngineConfig(BaseModel):
     max_body: int = Field(default=16 << 20, ge=1)  # bytes of one request
     lease: float = Field(default=600.0, gt=0, allow_inf_nan=False)  # seconds; see `ServerLimits`
     random_seed: int = 0  # of sampled generations that bring no key of their own
+    serve_core: CoreAddress | None = None  # a core to register with
 
     @property
     def spec(self) -> str:
@@ -80,16 +99,30 @@ class EngineConfig(BaseModel):
         is_hubs = _HUB_NAME.fullmatch(self.model) and not Path(self.model).exists()
         return f"hf:{self.model}" if is_hubs else self.model
 
+    @property
+    def served(self) -> str:
+        """What a core calls its model."""
+        is_named = "model" in self.model_fields_set or self.engine != "reference"
+        return self.model if is_named else self.engine
+
 
 def read_config(path: Path) -> tuple[EngineConfig, list[str]]:
     """The config of a file, and what to tell whoever wrote it: settings that change nothing.
 
     Raises `ConfigError` with all that is wrong.
     """
-    file = read_file(path)
-    given, notes, wrong = _settings(file)
-    config = _validated(file, given, wrong)
-    return config, [*notes, *_unused(config)]
+    return engine_config(read_file(path))
+
+
+def engine_config(file: ConfigFile, at: At = ()) -> tuple[EngineConfig, list[str]]:
+    """The same of the object at `at` in a file, which may hold other things too."""
+    fields = read_fields(file, at, EngineConfig, _WORDS)
+    config = fields.validated()
+    if config and config.device.startswith("cuda") and "device" not in settings_of(config.engine):
+        fields.span_error("device", f"the engine `{config.engine}` runs on the CPU only")
+    fields.require()
+    assert config is not None  # else something was wrong
+    return config, [*fields.notes, *_unused(config)]
 
 
 def open_configured(config: EngineConfig, progress: Progress | None = None) -> Engine:
@@ -110,76 +143,6 @@ def _of_engine(config: EngineConfig) -> dict[str, Any]:
         room = config.num_kv_cache_blocks * (config.block_size or _BLOCK)
         settings["max_total_tokens"] = min(room, config.max_total_tokens or room)
     return {name: value for name, value in settings.items() if value}
-
-
-# --- reading ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A setting of a file, and the place where it is written."""
-
-    path: tuple[str, ...]
-    value: Any
-
-
-def _settings(file: ConfigFile) -> tuple[dict[str, _Given], list[str], list[Diagnostic]]:
-    """What a file gives, under our names; what is needless; what nobody knows."""
-    given: dict[str, _Given] = {}
-    notes: list[str] = []
-    wrong: list[Diagnostic] = []
-    for path, value in _flat(file.data):
-        name = _PARROTS_NAMES.get(path[-1], path[-1])
-        if name in _NEEDLESS:
-            notes.append(f"`{name}` changes nothing: {_NEEDLESS[name]}")
-        elif name not in EngineConfig.model_fields:
-            wrong.append(_unknown(file, path))
-        elif name in given:
-            message = f"`{name}` is given twice, as `{'.'.join(given[name].path)}` too"
-            wrong.append(Diagnostic(CODE, message, file.span(path)))
-        else:
-            given[name] = _Given(path, _our_value(name, value))
-    return given, notes, wrong
-
-
-def _flat(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, value in data.items():
-        if name in _GROUPS and isinstance(value, dict):
-            yield from (((name, inner), held) for inner, held in value.items())
-        else:
-            yield (name,), value
-
-
-def _our_value(name: str, value: Any) -> Any:
-    return _PARROTS_VALUES.get((name, value), value) if isinstance(value, str) else value
-
-
-def _unknown(file: ConfigFile, path: tuple[str, ...]) -> Diagnostic:
-    known = [*EngineConfig.model_fields, *_PARROTS_NAMES, *_NEEDLESS, *_GROUPS]
-    near = difflib.get_close_matches(path[-1], known, n=1)
-    help = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(known)}"
-    message = f"there is no setting `{'.'.join(path)}`"
-    return Diagnostic(CODE, message, file.span(path), label="set here", help=help)
-
-
-def _validated(
-    file: ConfigFile, given: Mapping[str, _Given], wrong: list[Diagnostic]
-) -> EngineConfig:
-    try:
-        config = EngineConfig(**{name: one.value for name, one in given.items()})
-    except ValidationError as error:
-        for found in error.errors(include_url=False, include_input=False):
-            path = given[str(found["loc"][0])].path
-            what = found["msg"].removeprefix("Input ")
-            message = f"`{'.'.join(path)}` {what[:1].lower()}{what[1:]}"
-            wrong.append(Diagnostic(CODE, message, file.span(path)))
-    else:
-        if config.device.startswith("cuda") and "device" not in settings_of(config.engine):
-            message = f"the engine `{config.engine}` runs on the CPU only"
-            wrong.append(Diagnostic(CODE, message, file.span(given["device"].path)))
-    if wrong:
-        raise ConfigError(*sorted(wrong, key=lambda one: one.span.start if one.span else 0))
-    return config
 
 
 def _unused(config: EngineConfig) -> list[str]:

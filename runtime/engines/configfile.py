@@ -15,6 +15,8 @@ from parrotc.ir.source import Source, Span
 
 CODE = "E0661"
 
+At = tuple[str | int, ...]  # names in objects and numbers in lists, from the whole file inward
+
 _COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*')
 _SPACE = re.compile(r"\s*")
 
@@ -44,12 +46,26 @@ class ConfigFile:
         if not isinstance(self.data, dict):
             raise ConfigError(Diagnostic(CODE, "a config is a JSON object", self.span(())))
 
-    def span(self, path: tuple[str, ...]) -> Span:
+    def value(self, path: At) -> Any:
+        """What is written at `path`. Raises `LookupError` where nothing is."""
+        held = self.data
+        for name in path:
+            held = held[name]
+        return held
+
+    def span(self, path: At) -> Span:
         """Where the value at `path` is written."""
         at = self._skip(0)
         for name in path:
-            at = self._find(at, name)
+            at = self._item(at, name) if isinstance(name, int) else self._find(at, name)
         return Span(self.source, at, self._end(at))
+
+    def _item(self, at: int, number: int) -> int:
+        """Where an item begins, in the list that begins at `at`."""
+        at = self._skip(at + 1)
+        for _ in range(number):
+            at = self._skip(self._skip(self._end(at)) + 1)  # past the comma
+        return at
 
     def _find(self, at: int, name: str) -> int:
         """Where the value of the key `name` begins, in the object that begins at `at`.

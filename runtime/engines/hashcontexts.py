@@ -6,6 +6,7 @@ of contexts as attention would read them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from parrotc.ir.hashvalue import Drawn, value_ids
 from parrotc.ir.tokenhash import extend, start
@@ -14,9 +15,11 @@ from parrotc.runtime.engines.protocol import (
     ContextId,
     EngineError,
     FillRequest,
+    Finished,
     GenerateRequest,
+    Piece,
 )
-from parrotc.runtime.tokenizer import ByteTokenizer, Tokenizer
+from parrotc.runtime.tokenizer import ByteTokenizer, Decoder, Tokenizer
 
 
 @dataclass(eq=False, slots=True)
@@ -28,6 +31,7 @@ class Context:
     length: int
     filled: int = 0  # of its own tokens, where filling takes time
     holders: int = 1
+    is_shared: bool = False  # see `FillRequest.shared`
 
     def path(self) -> Iterator["Context"]:
         context: Context | None = self
@@ -57,11 +61,12 @@ class Contexts:
         made: dict[ContextId, Context] = {}
         for request in requests:
             if request.context in self.named or request.context in made:
-                raise EngineError("internal", f"context {request.context} exists already")
+                raise EngineError("invalid", f"context {request.context} exists already")
             parent = made.get(request.parent) if request.parent is not None else None
             if request.parent is not None and parent is None:
                 parent = self.get(request.parent)
             made[request.context] = self.grown(parent, request.ids)
+            made[request.context].is_shared = request.shared
         return made
 
     def grown(self, parent: Context | None, ids: tuple[int, ...]) -> Context:
@@ -98,6 +103,12 @@ class Contexts:
         self.tokens = 0
 
 
+def ids_of(context: Context) -> tuple[int, ...]:
+    """Every token of a context, from the first."""
+    parts = reversed([one.ids for one in context.path()])
+    return tuple(token for part in parts for token in part)
+
+
 def state_after(parent: Context, request: GenerateRequest) -> int:
     """The hash of every token from the root to `parent`, with the request's draws."""
     sampling = request.sampling
@@ -123,5 +134,28 @@ def drawn_value(
             json_schema=wanted.json_schema,
             scored=wanted.scored,
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EngineError("constraint", str(error)) from None
+    except (LookupError, TypeError, AttributeError) as error:  # a schema may be any JSON
+        raise EngineError("constraint", f"this is no JSON Schema: {error!r}") from None
+
+
+def require_said(request: GenerateRequest, ids: Sequence[int]) -> None:
+    """Raises `EngineError` where what was said elsewhere is not what this model says, `ids`."""
+    if tuple(ids[: len(request.said)]) != request.said:
+        raise EngineError("internal", "this model does not say what was said before it")
+
+
+def pieces(finished: Finished, tokenizer: Tokenizer | ByteTokenizer, size: int) -> Iterator[Piece]:
+    """The text in pieces of `size` characters, each with the ids whose text ends in it."""
+    decoder = Decoder(tokenizer)
+    ends: list[float] = []
+    length = 0
+    for token in finished.ids[: finished.kept]:
+        length += len(decoder.push(token))
+        ends.append(length if decoder.is_whole else inf)
+    told = 0
+    for at in range(0, len(finished.text), size):
+        inside = (number for number in range(told, len(ends)) if ends[number] <= at + size)
+        first, told = told, max(inside, default=told - 1) + 1
+        yield Piece(finished.text[at : at + size], finished.ids[first:told])

@@ -141,7 +141,7 @@ class HuggingfaceEngine:
         self._generated += len(finished.ids)
         yield finished
 
-    async def free(self, contexts: Sequence[ContextId]) -> None:
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
         for context in contexts:
             self._get(context)
             del self._contexts[context]
@@ -179,6 +179,10 @@ class HuggingfaceEngine:
         if context in self._contexts:
             raise EngineError("invalid", f"context {context} exists already")
 
+    def _require_tokens(self, ids: Sequence[int]) -> None:
+        if any(not 0 <= token < self.tokenizer.vocab_size for token in ids):
+            raise EngineError("invalid", "some ids are no tokens of this model")
+
     def _check(
         self,
         request: FillRequest,
@@ -189,8 +193,7 @@ class HuggingfaceEngine:
         self._require_new(request.context)
         if request.context in lengths:
             raise EngineError("invalid", f"context {request.context} exists already")
-        if any(not 0 <= token < self.tokenizer.vocab_size for token in request.ids):
-            raise EngineError("invalid", "some ids are no tokens of this model")
+        self._require_tokens(request.ids)
         length = len(request.ids)
         if request.parent is not None:
             known = lengths.get(request.parent)
@@ -207,6 +210,7 @@ class HuggingfaceEngine:
             raise EngineError("invalid", "there is nothing to continue: the context is empty")
         if request.sampling.max_tokens < 1:
             raise EngineError("invalid", "a generation of no tokens was asked for")
+        self._require_tokens(request.said)
         room = self.tokenizer.context_length - len(parent.ids)
         if room <= 0:
             words = f"the context is full with {len(parent.ids):,} tokens"
@@ -258,7 +262,9 @@ class HuggingfaceEngine:
             room=room,
             post=post,
         )
-        return _Run(self._model, self._opened(parent), generation)
+        state = self._opened(parent)
+        self._model.feed(state, request.said)
+        return _Run(self._model, state, generation)
 
     def _rated(
         self, request: GenerateRequest, parent: _Context, choices: Sequence[str]
@@ -290,7 +296,7 @@ class _Run:
     def __init__(self, model: CachedModel, state: State, generation: Generation) -> None:
         self.state = state
         self.generation = generation
-        self.fed = 0
+        self.fed = len(generation.request.said)
         self.reason: str | None = None
         self._model = model
 
@@ -299,8 +305,8 @@ class _Run:
         (drawn,) = draw_batch(self.state.logits[None].clone(), [self.generation])
         self.reason = self.generation.take(drawn)
         if self.reason is None:
-            self._model.feed(self.state, (self.generation.token,))
-            self.fed += 1
+            self._model.feed(self.state, self.generation.tokens)
+            self.fed += len(self.generation.tokens)
 
 
 class _Logits:

@@ -10,10 +10,20 @@ Everything here is plain data, so the same contract works in process and over HT
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from math import inf, isfinite
 from typing import Any, Protocol, runtime_checkable
 
+from parrotc.ir.schema import Constraint as Constraint
+from parrotc.runtime.scheduling.tasks import Criteria
+
 ContextId = int
+_names = count(1)
+
+
+def new_context() -> ContextId:
+    """A name that nobody in this process has had: several callers may share an engine."""
+    return next(_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +34,10 @@ class FillRequest:
 
     Equal tokens of different contexts may be stored once, but only within one `salt`: tenants
     that must not notice each other have different ones (a child has its parent's). What an engine
-    forgets first when memory ends may be told: `next_use` is when these tokens will be filled or
-    continued next after the context is freed (by any clock: only the order counts), and those of
-    a `pinned` one go last.
+    forgets first when memory ends may be told: with `next_use`, these tokens are filled or
+    continued about every so many generations, from this one on; where that does not come true, it
+    counts no more. Those of a `pinned` one go last until it is freed, as far as the engine lets one
+    tenant pin.
     """
 
     context: ContextId
@@ -36,6 +47,7 @@ class FillRequest:
     salt: str = ""
     next_use: float | None = None
     pinned: bool = False
+    shared: bool = False  # it is known that several contexts will go on from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +108,39 @@ class Sampling:
         return neutral != (self.repetition_penalty, self.presence_penalty, self.frequency_penalty)
 
 
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """What the text must match: exactly one field is set.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What is known of a generation beyond what it says: for whoever chooses its engine.
 
-    `choices`: one of these texts (with `scored`, the probability of each is reported).
-    `regex`: a full match. `json_schema`: a JSON document of that schema.
+    `begun` is when its application began, `target` that of its `criteria` (see `scheduling.tasks`),
+    both by `loop.time()`. `depth` counts the generations before it. `group_size` generations of the
+    same `group` are waited for together. No more than `bound` (0: any number) are to run on one
+    engine with it. An engine needs none of this.
     """
 
-    choices: tuple[str, ...] | None = None
-    regex: str | None = None
-    json_schema: str | None = None  # canonical JSON text
-    scored: bool = False
+    tenant: str = ""
+    application: str = ""
+    begun: float = 0.0
+    depth: int = 0
+    group: str | None = None
+    group_size: int = 1
+    criteria: Criteria | None = None  # None: as `GenerateRequest.latency` says
+    target: float | None = None
+    expected_tokens: int = 0  # 0: unknown
+    bound: int = 0
+
+
+NO_HINTS = Hints()
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """Continue `parent` into the new context `context`."""
+    """Continue `parent` into the new context `context`.
+
+    With `said` the generation goes on where another engine had to leave it: these are its first
+    tokens. They count as drawn here (for the positions of draws, penalties, the grammar, stop texts
+    and `max_tokens`), pieces and `Finished` tell them too, and at least one more will follow.
+    """
 
     context: ContextId
     parent: ContextId
@@ -120,6 +148,9 @@ class GenerateRequest:
     constraint: Constraint | None = None
     rank: float = 0.0  # seconds from here to the end of the flow: higher goes first
     latency: bool = False
+    said: tuple[int, ...] = ()
+    hints: Hints = NO_HINTS
+    title: str = ""  # `classify.topic`: the function and its output, for people and for mocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +159,14 @@ class Piece:
 
     `ids` are the next of the generated tokens, as far as their text is in the pieces so far: those
     of all pieces are the first of `Finished.ids`. An engine need not tell them.
+
+    With `restart` all pieces before are void: the generation had to begin anew, and says something
+    else now.
     """
 
     text: str
     ids: tuple[int, ...] = ()
+    restart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +180,16 @@ class TokenLogprob:
     token: int
     logprob: float
     best: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a generation has cost, in tokens as the engine counts them: those of the prompt,
+    `cached` of which it had computed before, and those it generated."""
+
+    prompt: int
+    generated: int
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +208,9 @@ class Finished:
     rest: str = ""
     scores: tuple[tuple[str, float], ...] = ()  # choice → probability, when asked
     logprobs: tuple[TokenLogprob, ...] = ()  # one for each of `ids`, when asked
+    # where ids are not the engine's own tokens (see `runtime.texts`), or somebody counts; what was
+    # said is the same whatever it cost
+    usage: Usage | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +232,19 @@ class EngineInfo:
 
 
 class EngineError(Exception):
-    """A request the engine refused or could not finish.
+    """A request the engine refused or could not finish. `code` says which kind, for retries:
 
-    `code` says which kind, for retries: context_length, unknown_context, capacity, constraint,
-    cancelled, internal.
+    invalid          it makes no sense, whoever is asked
+    constraint       what the text must match cannot be understood, or not be met
+    context_length   the sequence is longer than the model can read
+    capacity         there is no room for it
+    unknown_context  it names a context that is not there
+    busy             too many others are waiting; later it may be taken
+    unavailable      the engine cannot be reached, or no engine is there
+    poison           engines died while they ran it
+    cancelled        the engine was closed, or somebody cancelled it
+    unrecorded       it answers from a recording that has no such answer
+    internal         something went wrong in the engine
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -201,8 +258,9 @@ class Engine(Protocol):
     `fill` returns when the contexts exist (an unknown parent or a sequence longer than the
     model's context raises `EngineError` and makes none of the batch). `generate` yields pieces
     and ends with exactly one `Finished`; closing the iterator cancels the generation and drops
-    its context. `free` drops contexts; storage goes when no child needs it. Freeing an unknown
-    context is an error: it is a bug of ours.
+    its context. `free` drops contexts; storage goes when no child needs it. Nobody will
+    fill the tokens of `dead` ones again, so an engine that keeps some of what is freed forgets
+    those first. Freeing an unknown context is an error: it is a bug of ours.
     """
 
     @property
@@ -214,7 +272,7 @@ class Engine(Protocol):
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]: ...
 
-    async def free(self, contexts: Sequence[ContextId]) -> None: ...
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None: ...
 
     async def ping(self) -> EngineInfo: ...
 

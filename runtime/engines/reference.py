@@ -14,7 +14,14 @@ from dataclasses import replace
 from parrotc.ir.hashvalue import value_ids
 from parrotc.ir.tokenhash import extend
 from parrotc.runtime.engines.embedded.output import Output
-from parrotc.runtime.engines.hashcontexts import Context, Contexts, drawn_value, state_after
+from parrotc.runtime.engines.hashcontexts import (
+    Context,
+    Contexts,
+    drawn_value,
+    pieces,
+    require_said,
+    state_after,
+)
 from parrotc.runtime.engines.protocol import (
     ContextId,
     EngineError,
@@ -65,8 +72,9 @@ class ReferenceEngine:
             parent = self._contexts.get(request.parent)
             parent.holders += 1
             drawn = self._draw(parent, request)
-            for at in range(0, len(drawn.text), _PIECE):
-                yield Piece(drawn.text[at : at + _PIECE])
+            require_said(request, drawn.ids)
+            for piece in pieces(drawn, self.tokenizer, _PIECE):
+                yield piece
                 await asyncio.sleep(0)
             grown = self._contexts.grown(parent, drawn.ids[: drawn.kept])
             self._contexts.keep(request.context, grown)
@@ -76,7 +84,7 @@ class ReferenceEngine:
             self._contexts.drop(parent)
         yield drawn
 
-    async def free(self, contexts: Sequence[ContextId]) -> None:
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
         self._contexts.free(contexts)
 
     async def ping(self) -> EngineInfo:

@@ -6,6 +6,7 @@ Engines are imported when they are opened, so that compiling and the reference e
 import os
 from typing import Any
 
+from parrotc.runtime.engines.openai.options import NAMES as TEXT_OPTIONS
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.models import ModelError
 
@@ -19,6 +20,7 @@ _SETTINGS = {
     "remote": {"timeout"},
     "reference": {"latency", "fault", "tokenizer"},
     "simulated": {"tokenizer", "cost", "limits", "length"},
+    **{kind: {*names, "fallback"} for kind, names in TEXT_OPTIONS.items()},
 }  # fmt: skip
 
 
@@ -34,14 +36,16 @@ def open_engine(kind: str, spec: str, **settings: Any) -> Engine:
     """An engine that runs the model `spec`. Blocks while it loads.
 
     Kinds are `embedded` (also called `builtin`), `transformers` (any causal model of Hugging
-    Face's), `remote` (also `http`: an engine that `parrotc engine` serves, `spec` is its URL) and
-    `reference`. Settings of `embedded` and `transformers`: `threads`, `precision` (float32,
-    float64, bfloat16, float16, and int8 of `embedded`), `device` (`cpu`, `cuda`), `progress` (told
-    what takes long), `folder` (where fetched models are kept); of `embedded` also the limits of
-    `embedded.planner.Limits`. Of `remote`: `timeout` in seconds. Of `reference`: `latency`,
-    `fault`, `tokenizer`; of `simulated` (costs instead of a model): `tokenizer`, `cost`, `limits`,
-    `length`. One that only another kind has is ignored. Raises `ModelError` for a model that cannot
-    be had, `ValueError` for a kind or a setting that nobody knows.
+    Face's), `remote` (also `http`: an engine that `parrotc engine` serves, `spec` is its URL),
+    `reference`, and the text endpoints `openai` and `azure` (`spec` names the model). Settings of
+    `embedded` and `transformers`: `threads`, `precision` (float32, float64, bfloat16, float16, and
+    int8 of `embedded`), `device` (`cpu`, `cuda`), `progress` (told what takes long), `folder`
+    (where fetched models are kept); of `embedded` also the limits of `embedded.planner.Limits`. Of
+    `remote`: `timeout` in seconds. Of `reference`: `latency`, `fault`, `tokenizer`; of `simulated`
+    (costs instead of a model): `tokenizer`, `cost`, `limits`, `length`. Of text endpoints: those of
+    a `model` line (`openai.options`), and `fallback`, what is asked when the endpoint fails. One
+    that only another kind has is ignored. Raises `ModelError` for a model that cannot be had,
+    `ValueError` for a kind or a setting that nobody knows.
     """
     known = settings_of(kind)
     unknown = settings.keys() - set[str]().union(*_SETTINGS.values())
@@ -62,6 +66,14 @@ def open_engine(kind: str, spec: str, **settings: Any) -> Engine:
             from parrotc.runtime.engines.reference import ReferenceEngine
 
             return ReferenceEngine(**given)
+        case "openai" | "azure":
+            try:
+                from parrotc.runtime.engines.openai.engine import open_openai
+            except ImportError as error:
+                raise ModelError(
+                    f"an endpoint cannot be reached: {error}", help="pip install 'parrotc[openai]'"
+                ) from None
+            return open_openai(spec, kind=kind, **given)
         case "simulated":
             from parrotc.runtime.engines.simulated import SimulatedEngine
 

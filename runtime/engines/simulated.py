@@ -12,12 +12,19 @@ is; with `length`, free texts go on until they have that many tokens, or as many
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from parrotc.ir.hashvalue import Drawn, value_ids
 from parrotc.ir.tokenhash import extend
-from parrotc.runtime.engines.hashcontexts import Context, Contexts, drawn_value, state_after
+from parrotc.runtime.engines.hashcontexts import (
+    Context,
+    Contexts,
+    drawn_value,
+    require_said,
+    state_after,
+)
 from parrotc.runtime.engines.protocol import (
     ContextId,
     EngineError,
@@ -73,7 +80,8 @@ class _Fill:
 
 @dataclass(eq=False, slots=True)
 class _Row:
-    """A generation. `drawn` is all that it will say, `said` how many tokens it has said."""
+    """A generation. `drawn` is all that it will say, `said` how many tokens it has said, whose
+    text has `heard` characters."""
 
     request: GenerateRequest
     parent: Context
@@ -81,6 +89,7 @@ class _Row:
     decoder: Decoder
     pieces: "asyncio.Queue[Piece | EngineError | None]" = field(default_factory=asyncio.Queue)
     said: int = 0
+    heard: int = 0
     shown: int = 0  # characters
     told: int = 0  # tokens whose text is shown
 
@@ -95,13 +104,17 @@ class SimulatedEngine:
         cost: CostModel = GPU,
         limits: Limits | None = None,
         length: int = 0,
+        reads_once: bool = True,
     ) -> None:
-        """`length` is the number of tokens of free texts; 0: as the reference engine says."""
+        """`length` is the number of tokens of free texts; 0: as the reference engine says. Unless
+        it `reads_once`, attention reads for each row all before it, but for what every row of the
+        iteration continues: that is read once, as a kernel for one common prefix does."""
         self.tokenizer = tokenizer or ByteTokenizer()
         self.iterations = 0
         self._cost = cost
         self._limits = limits or Limits()
         self._length = length
+        self._reads_once = reads_once
         self._contexts = Contexts(self.tokenizer.context_length)
         self._fills: list[_Fill] = []
         self._rows: list[_Row] = []
@@ -136,7 +149,9 @@ class SimulatedEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
         parent = self._contexts.get(request.parent)
-        row = _Row(request, parent, self._drawn(parent, request), Decoder(self.tokenizer))
+        drawn = self._drawn(parent, request)
+        require_said(request, drawn.ids)
+        row = _Row(request, parent, drawn, Decoder(self.tokenizer))
         parent.holders += 1
         self._waiting.append(row)
         self._waiting.sort(key=lambda r: (not r.request.latency, -r.request.rank))
@@ -158,7 +173,7 @@ class SimulatedEngine:
             self._contexts.drop(parent)
         yield Finished(drawn.reason, drawn.text, drawn.ids, drawn.kept, drawn.rest, drawn.scores)
 
-    async def free(self, contexts: Sequence[ContextId]) -> None:
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
         self._contexts.free(contexts)
 
     async def ping(self) -> EngineInfo:
@@ -239,7 +254,11 @@ class SimulatedEngine:
         return found
 
     def _read(self, ends: Sequence[Context]) -> int:
-        """The tokens of these contexts, each once."""
+        """The tokens that attention reads for what continues these contexts."""
+        if not self._reads_once:
+            uses = Counter(context for end in ends for context in end.path())
+            rows = len(ends)
+            return sum(len(c.ids) * (1 if n == rows else n) for c, n in uses.items())
         seen: set[int] = set()
         total = 0
         for end in ends:
@@ -259,15 +278,15 @@ class SimulatedEngine:
                     fill.done.set_result(None)
 
     def _say(self, row: _Row) -> None:
-        """One more token of a generation, and all the text that it completes."""
+        """One more token of a generation, and all the text that it completes. What was said
+        elsewhere comes with the first."""
         drawn = row.drawn
-        if row.said < len(drawn.ids):
-            row.decoder.push(drawn.ids[row.said])
-            row.said += 1
+        before, row.said = row.said, min(len(drawn.ids), max(row.said, len(row.request.said)) + 1)
+        for token in drawn.ids[before : row.said]:
+            row.heard += len(row.decoder.push(token))
         is_last = row.said == len(drawn.ids)
         if row.decoder.is_whole or is_last:
-            inside = self.tokenizer.decode(drawn.ids[: row.said])
-            end = len(drawn.text) if is_last else min(len(inside), len(drawn.text))
+            end = len(drawn.text) if is_last else min(row.heard, len(drawn.text))
             ids = drawn.ids[row.told : min(row.said, drawn.kept)]
             if end > row.shown:
                 row.pieces.put_nowait(Piece(drawn.text[row.shown : end], ids))

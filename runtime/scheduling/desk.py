@@ -130,7 +130,7 @@ class Desk:
         if to_come:
             bundle = Bundle(members, self._config, to_come=to_come)
             engine = choose(self.fleet, bundle, now, self._config)
-        if engine is None and len(members) > 1:
+        if engine is None and 1 < len(members) <= self.fleet.most_slots:
             engine = choose(self.fleet, Bundle(members, self._config), now, self._config)
         return engine
 

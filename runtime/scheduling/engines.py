@@ -36,8 +36,9 @@ class EngineSpec:
     """What an engine says of itself when it registers.
 
     `slots` calls run at once, and hold up to `tokens` together; one sequence has up to
-    `context_length`. An engine that `shares` stores and reads a common prefix once. Raises
-    `ValueError` where nothing could ever run.
+    `context_length`. An engine that `shares` stores and reads a common prefix once, one that
+    `caches` keeps what was freed until it needs the room, and one that `resumes` goes on with what
+    another has begun to say. Raises `ValueError` where nothing could ever run.
     """
 
     name: str
@@ -47,6 +48,8 @@ class EngineSpec:
     tokens: int = 400_000
     context_length: int = 131_072
     shares: bool = True
+    caches: bool = True
+    resumes: bool = True
     cost: EngineCost = field(default_factory=EngineCost)
 
     def __post_init__(self) -> None:

@@ -183,7 +183,8 @@ class Fleet:
     # --- who has room ---
 
     def fitting(self, bundle: Bundle) -> Iterator[Engine]:
-        """Engines where `bundle` fits as a whole: some of each index, and any rather than none.
+        """Engines where `bundle` fits as a whole: some of each index, and for one call any rather
+        than none.
 
         An engine that does not do this kind of work comes only where no other has room.
         """
@@ -205,7 +206,7 @@ class Fleet:
             for engine in self._roomy(bundle, other):
                 found = True
                 yield engine
-        if not found:
+        if not found and bundle.calls == 1:  # several need not be placed as a whole
             yield from self._rest(bundle)
 
     def _has_room(self, engine: Engine, bundle: Bundle) -> bool:

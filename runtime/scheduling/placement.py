@@ -32,6 +32,8 @@ def choose(fleet: Fleet, bundle: Bundle, now: float, config: SchedulerConfig) ->
     options = [weigh(engine, bundle, now, config) for engine in fleet.fitting(bundle)]
     if not options:
         return None
+    if bundle.avoid:
+        options = [o for o in options if o.engine.spec.name not in bundle.avoid] or options
     if len(options) == 1:
         return options[0].engine
     kept = [option for option in options if not option.late]

@@ -51,7 +51,8 @@ class Task:
     `begun`; `rank` is the estimated time from this call's start to the end of the application.
     Tasks of one tenant with one `group` are waited for together; `group_size` of them will come.
     `prefix` goes from the root down, and each node's tokens are its own. With a `bound`, no more
-    than so many units may run on its engine at the same time: calls, or whole groups.
+    than so many units may run on its engine at the same time: calls, or whole groups. Engines to
+    `avoid` get it only where no other has room.
 
     Raises `ValueError` for numbers that mean nothing.
     """
@@ -71,6 +72,7 @@ class Task:
     criteria: Criteria = Criteria.LATENCY
     target: float | None = None
     bound: int = 0  # 0: none
+    avoid: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         numbers = (self.new_tokens, self.expected_tokens, self.bound, self.depth)

@@ -77,6 +77,7 @@ class Bundle:
         self.bound = min((task.bound for task in tasks if task.bound), default=inf)
         self.units = {unit(task, config) for task in tasks}
         self.suspects = sum(bool(ticket.killers) for ticket in tickets)
+        self.avoid = frozenset[str]().union(*(task.avoid for task in tasks))
         self._tasks = tasks
 
     @cached_property

@@ -344,7 +344,7 @@ async def test_characters_come_whole(tiny: Driver) -> None:
     ("request_", "code"),
     [
         (FillRequest(1, 77, (1,)), "unknown_context"),
-        (FillRequest(1, None, (99_999,)), "internal"),
+        (FillRequest(1, None, (99_999,)), "invalid"),
         (FillRequest(1, None, (1,) * (CONTEXT + 1)), "context_length"),
     ],
 )
@@ -401,7 +401,7 @@ async def test_what_can_never_fit_into_memory_is_refused_at_once(tiny_folder: Pa
 
 async def test_bad_generations_are_refused(tiny: Driver) -> None:
     empty = await tiny.fill([])
-    for parent, code in ((404, "unknown_context"), (empty, "internal")):
+    for parent, code in ((404, "unknown_context"), (empty, "invalid")):
         with pytest.raises(EngineError) as caught:
             await tiny.run(parent)
         assert caught.value.code == code

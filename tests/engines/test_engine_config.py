@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commands import parrotc
 
-from parrotc.runtime.engines.config import EngineConfig, open_configured, read_config
+from parrotc.runtime.engines.config import CoreAddress, EngineConfig, open_configured, read_config
 from parrotc.runtime.engines.configfile import ConfigError
 from parrotc.runtime.models import EMBEDDED, ModelError
 
@@ -72,9 +72,10 @@ def test_parrots_file(tmp_path: Path) -> None:
         max_batch_size=256,
         max_num_batched_tokens=2560,
         max_total_tokens=8192,
+        serve_core=CoreAddress(port=9000),
     )
     assert config.spec == "hf:lmsys/vicuna-7b-v1.3"
-    assert [note.split("`")[1] for note in notes] == ["attn_func", "serve_core"]
+    assert [note.split("`")[1] for note in notes] == ["attn_func"]
 
 
 def test_a_folder_is_not_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import re
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -404,6 +404,36 @@ async def test_a_free_that_comes_later_takes_nothing_from_what_came_before() -> 
         assert await one.contexts() == 1
 
 
+async def test_the_engine_hears_what_is_dead() -> None:
+    """From a client far away, from a batch, and of what goes later because somebody reads it."""
+
+    class Hearing(ReferenceEngine):
+        def __init__(self) -> None:
+            super().__init__(latency=0.01)
+            self.freed: list[tuple[int, bool]] = []
+
+        async def free(self, contexts: Sequence[int], dead: bool = False) -> None:
+            self.freed.append((len(contexts), dead))
+            await super().free(contexts, dead)
+
+    engine = Hearing()
+    async with served(engine) as one:
+        remote = await one.remote()
+        await remote.fill([FillRequest(n, None, (n,)) for n in range(1, 6)])
+        await remote.free([1, 2], dead=True)
+        await remote.free([3])
+        assert engine.freed == [(2, True), (1, False)]
+        talk = asyncio.create_task(finish(remote, GenerateRequest(9, 4, Sampling(max_tokens=2))))
+        await until(lambda: engine._running)
+        await remote.free([4], dead=True)
+        await talk
+        await until(lambda: (1, True) in engine.freed)
+        await one.post("/fill", {"context": 1, "text": "a"})
+        await one.post("/batch", [{"free": {"contexts": [1], "dead": True}}])
+        assert engine.freed[-1] == (1, True)
+        await remote.close()
+
+
 async def test_who_grows_waits_for_the_last_of_those_before() -> None:
     engine = Gated()
     client = Client(engine, iter(range(1000, 2000)).__next__, Room(9))
@@ -685,14 +715,14 @@ async def test_a_body_that_grows_when_it_is_unpacked_is_too_large(running: Serve
 
 
 async def test_a_bug_fails_the_request_that_met_it_and_no_other() -> None:
-    engine = Broken({2, 4})
-    async with served(engine) as one:
-        assert (await one.post("/fill", {"context": 1, "text": "a"}))[0] == 200  # engine's 1
-        status, error = await one.post("/fill", {"context": 2, "text": "a"})
+    bad = ord("b")
+    async with served(Broken(bad)) as one:
+        assert (await one.post("/fill", {"context": 1, "text": "a"}))[0] == 200
+        status, error = await one.post("/fill", {"context": 2, "text": "b"})
         assert (status, error["code"]) == (500, "internal") and "a bug" in error["message"]
         good = one.post("/generate", {"context": 3, "parent": 1, "sampling": {}})
-        bad = one.post("/generate_stream", {"context": 4, "parent": 1, "sampling": {}})
-        (status, _), (_, events) = await asyncio.gather(good, bad)
+        wrong = {"context": 4, "parent": 1, "sampling": {"key": bad}}
+        (status, _), (_, events) = await asyncio.gather(good, one.post("/generate_stream", wrong))
         assert status == 200 and events[-1]["error"]["code"] == "internal"
         assert (await one.post("/free_context", [1, 3]))[0] == 200
         assert await one.contexts() == 0

@@ -144,7 +144,7 @@ def test_a_draw_is_taken_only_once(small: Small) -> None:
     generation = begun(small("smollm"))
     assert generation.position == 0
     generation.take(Draw(7))
-    assert (generation.position, generation.token) == (1, 7)
+    assert (generation.position, generation.tokens) == (1, [7])
 
 
 # --- the reference engine ---

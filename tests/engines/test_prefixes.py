@@ -178,20 +178,66 @@ def test_what_was_said_of_a_use_is_over_with_it() -> None:
     assert kept(memory, 1, 2, 3) == [2, 3]
 
 
-def test_contexts_at_rest_go_after_the_cache_and_before_what_is_pinned() -> None:
-    memory = Memory(3, BLOCK)
-    filled(memory, 1, Use(Future.PINNED))
-    filled(memory, 2, Use(Future.KNOWN, -1.0))
-    context = Sequence(None, prompt(3))
+def at_rest(memory: Memory, name: int, use: Use) -> Sequence:
+    context = Sequence(None, prompt(name), use=use)
     compute(memory, context)
     memory.settle(context)
+    return context
+
+
+def test_contexts_at_rest_give_way_in_the_same_order() -> None:
+    """The cache first where nobody knows which is missed more."""
+    memory = Memory(4, BLOCK)
+    filled(memory, 1, Use(Future.PINNED))
+    context = at_rest(memory, 3, UNKNOWN)
+    filled(memory, 2, Use(Future.KNOWN, -1.0))
     filled(memory, 4, UNKNOWN)
-    assert context.table and kept(memory, 1, 2, 4) == [1, 4]
     filled(memory, 5, UNKNOWN)
-    assert context.table and kept(memory, 1, 4, 5) == [1, 5]
+    assert context.table and kept(memory, 1, 2, 4, 5) == [1, 2, 5]
     wide = Sequence(None, prompt(6, 2))
     compute(memory, wide)
-    assert not context.table and kept(memory, 1) == [1]
+    assert not context.table and kept(memory, 1, 2) == [1, 2]
+
+
+def test_of_known_uses_the_last_one_goes_wherever_it_is() -> None:
+    memory = Memory(3, BLOCK)
+    late, soon = (
+        at_rest(memory, 1, Use(Future.KNOWN, -9.0)),
+        at_rest(memory, 2, Use(Future.KNOWN, -2.0)),
+    )
+    filled(memory, 3, Use(Future.KNOWN, -5.0))
+    filled(memory, 4, Use(Future.KNOWN, -1.0))
+    assert not late.table and soon.table and kept(memory, 1, 3, 4) == [3, 4]
+    filled(memory, 5, Use(Future.KNOWN, -1.5))
+    assert soon.table and kept(memory, 3, 4, 5) == [4, 5]
+
+
+def test_a_use_that_does_not_come_is_forgotten() -> None:
+    memory = Memory(3, BLOCK)
+    filled(memory, 1, Use(Future.KNOWN, -2.0, until=4.0))
+    filled(memory, 2, UNKNOWN)
+    filled(memory, 3, UNKNOWN)
+    memory.prefixes.now = 3
+    filled(memory, 4, UNKNOWN)
+    assert kept(memory, 1, 2, 3, 4) == [1, 3, 4]
+    memory.prefixes.now = 4
+    filled(memory, 5, UNKNOWN)
+    assert kept(memory, 1, 3, 4, 5) == [3, 4, 5], "it was left before the others"
+
+
+def test_what_was_computed_again_is_as_its_owner_says() -> None:
+    """A context that lost its table, and whose tokens somebody below it has computed again."""
+    memory = Memory(3, BLOCK)
+    parent = at_rest(memory, 1, Use(Future.KNOWN, -1.0))
+    memory.release(parent)
+    for name in (2, 3, 4):
+        filled(memory, name, Use(Future.KNOWN, 0.0))
+    child = Sequence(parent, prompt(5))
+    compute(memory, child)
+    memory.release(child)
+    filled(memory, 6, UNKNOWN)
+    filled(memory, 7, UNKNOWN)
+    assert kept(memory, 1) == [1]
 
 
 def test_many_uses_need_no_more_memory() -> None:

@@ -130,7 +130,7 @@ async def test_latency_and_faults() -> None:
 
 async def test_the_registry() -> None:
     assert (await open_engine("reference", "", threads=3).ping()).engine == "reference"
-    with pytest.raises(ValueError, match="there is no engine `openai`"):
-        open_engine("openai", "")
+    with pytest.raises(ValueError, match="there is no engine `anthropic`"):
+        open_engine("anthropic", "")
     with pytest.raises(ValueError, match="no engine has the settings thread"):
         open_engine("reference", "", thread=3)

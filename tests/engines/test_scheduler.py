@@ -1,16 +1,16 @@
 """The scheduler over a model that can be looked into: who runs when, and that nothing is lost."""
 
-from collections.abc import Callable
-from functools import reduce
 from random import Random
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from cells import Cells, prompt, said  # noqa: E402
+
+from parrotc.runtime.engines.embedded.contexts import Sequence  # noqa: E402
 from parrotc.runtime.engines.embedded.jobs import Filling, Generating  # noqa: E402
 from parrotc.runtime.engines.embedded.planner import Limits, Plan  # noqa: E402
-from parrotc.runtime.engines.embedded.runner import Tokens  # noqa: E402
 from parrotc.runtime.engines.embedded.scheduler import Scheduler  # noqa: E402
 from parrotc.runtime.engines.protocol import (  # noqa: E402
     Constraint,
@@ -23,65 +23,7 @@ from parrotc.runtime.engines.protocol import (  # noqa: E402
 )
 
 CONTEXT = 400
-VOCAB = 500
 POISON = 310
-
-
-def after(state: int, token: int) -> int:
-    return (state * 31 + token + 1) % 1_000_003
-
-
-def said(ids: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """What the model below says after `ids`."""
-    state, tokens = reduce(after, ids, 0), []
-    for _ in range(count):
-        tokens.append(10 + state % 300)
-        state = after(state, tokens[-1])
-    return tuple(tokens)
-
-
-class Cells:
-    """A runner whose next token is a hash of the tokens it finds in the sequence's blocks.
-
-    It reads every one back through the table, as attention would. So a wrong block, a lost token or
-    a block that was given away too early shows up as another text.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self.block = limits.block_size
-        self.cells = [-1] * (limits.blocks * self.block)
-        self.plans: list[list[tuple[type, int]]] = []
-        self.fault: Callable[[Plan], None] = lambda plan: None
-
-    @property
-    def computed(self) -> int:
-        """The tokens of all steps together."""
-        return sum(count for plan in self.plans for _, count in plan)
-
-    def run(self, plan: Plan) -> torch.Tensor:
-        self.plans.append([(type(one.job), one.count) for one in plan.slices])
-        self.fault(plan)
-        tokens, size = Tokens(plan, self.block), self.block
-        before = list(self.cells)
-        for source, target in tokens.copies:
-            self.cells[target * size : target * size + size] = before[source * size :][:size]
-        assert len(set(tokens.slots)) == len(tokens.slots), "two tokens go to the same place"
-        for row, slot in zip(tokens.rows, tokens.slots, strict=True):
-            self.cells[slot] = tokens.ids[row]
-        states = []
-        for one in plan.slices:
-            table, state = one.job.sequence.table, 0
-            for position in range(one.before + one.count):
-                state = after(state, self.cells[table[position // size] * size + position % size])
-                if position >= one.before:
-                    states.append([float(state)])
-        return torch.tensor(states, dtype=torch.float64)
-
-    def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """The best token is that of `said`; the others differ, so that options have scores."""
-        best = 10 + states.long() % 300
-        vocab = torch.arange(VOCAB)[None]
-        return ((vocab * states.long()) % 7 / 7.0).double() + 2.0 * (vocab == best)
 
 
 class Bench:
@@ -152,11 +94,6 @@ class Bench:
         assert self.memory.pool.holders == [0] * self.memory.pool.size
         assert self.memory.available == self.memory.pool.size
         assert self.memory.pool.count + self.memory.prefixes.resting == self.memory.pool.size
-
-
-def prompt(seed: int, length: int) -> tuple[int, ...]:
-    rng = Random(seed)
-    return tuple(rng.randrange(300) for _ in range(length))
 
 
 # --- one step ---
@@ -363,23 +300,107 @@ def test_branches_of_a_context_that_was_taken_compute_it_once(small) -> None:
 
 def test_what_a_plan_knows_of_the_future_is_heeded(small) -> None:
     """Ten agents in a cycle, with room for five: without a word of it nothing would be found."""
-    bench = Bench(small, max_total_tokens=20)
+    assert cycled(small, None) == 0
+    assert 0.39 < cycled(small, 10) < 4 / 9
+
+
+def cycled(small, next_use: float | None) -> float:
+    """The share of tokens that were found, of ten prompts in turn with room for five.
+
+    And for a block more: a generation below a prompt that was found computes its last token again.
+    """
+    bench = Bench(small, max_total_tokens=5 * 16 + 4)
     for turn in range(100):
-        context = bench.fill(prompt(turn % 10, 4), next_use=turn + 10.0)
+        context = bench.fill(prompt(turn % 10, 16), next_use=next_use)
+        talk = bench.generate(context, 1)
         bench.run()
         bench.scheduler.free(context)
-    assert 0.39 < bench.memory.found / 400 < 4 / 9
-    pinned = bench.fill(prompt(50, 4), pinned=True)
+        bench.scheduler.free(talk, dead=True)
+    return bench.memory.found / 1600
+
+
+def test_contexts_that_are_held_are_kept_for_their_next_use(small) -> None:
+    """Of ten that are held with room for five, the one gives way that is used last."""
+    bench = Bench(small, max_total_tokens=5 * 16)
+    contexts = [bench.fill(prompt(n, 16), next_use=10 * (10 - n)) for n in range(5)]
     bench.run()
-    bench.scheduler.free(pinned)
-    for n in range(60, 80):
-        context = bench.fill(prompt(n, 4), next_use=0.0)
+    filled(bench, 20), filled(bench, 21), filled(bench, 22), filled(bench, 23)
+    left = [bool(bench.scheduler.contexts.get(context).table) for context in contexts]
+    assert left == [False, True, True, True, True]
+
+
+def test_a_use_that_does_not_come_is_not_waited_for(small) -> None:
+    """What was said to be used again soon, and is not, goes before what came after it."""
+    bench = Bench(small, max_total_tokens=40)
+    bench.scheduler.free(filled(bench, 50, next_use=3))
+    other = filled(bench, 51, next_use=1000)
+    bench.scheduler.free(other)
+    assert found(bench, 50)
+    for turn in range(7):
+        bench.scheduler.free(filled(bench, 60 + turn), dead=False)
+        talk = bench.generate(filled(bench, 70), 1)
         bench.run()
-        bench.scheduler.free(context, dead=n == 79)
+        bench.scheduler.free(talk, dead=True)
+    assert not found(bench, 50) and found(bench, 51)
+
+
+def test_what_is_pinned_goes_last_until_it_is_freed(small) -> None:
+    bench = Bench(small, max_total_tokens=40)
+    pinned = filled(bench, 50, pinned=True)
+    filled(bench, 52, next_use=1000)
+    for n in range(60, 80):
+        filled(bench, n)
     before = bench.runner.computed
-    bench.fill(prompt(50, 4))
+    talk = bench.generate(pinned, 1)
     bench.run()
     assert bench.runner.computed == before
+    bench.scheduler.free(pinned)
+    bench.scheduler.free(talk)
+    for n in range(60, 80):
+        bench.scheduler.free(filled(bench, n))
+    assert not found(bench, 50)
+
+
+def test_a_tenant_pins_no_more_than_its_part(small) -> None:
+    """Half of the memory; what others pin is not counted, and what is freed counts no more."""
+    bench = Bench(small, max_total_tokens=40)
+    first = [filled(bench, n, pinned=True, salt="a") for n in range(8)]
+    assert bench.scheduler.outlooks.pinned == {"a": 20}
+    assert [bench.scheduler.contexts.get(c).outlook.is_pinned for c in first] == [True] * 5 + [
+        False
+    ] * 3
+    filled(bench, 20, pinned=True, salt="b")
+    assert bench.scheduler.outlooks.pinned == {"a": 20, "b": 4}
+    bench.scheduler.free(first[0], dead=True)
+    last = filled(bench, 9, pinned=True, salt="a")
+    assert bench.scheduler.outlooks.pinned["a"] == 20
+    assert bench.scheduler.contexts.get(last).outlook.is_pinned
+
+
+def test_a_use_counts_for_all_that_is_above(small) -> None:
+    """When it is used next is told anew by each fill and each generation below it."""
+    bench = Bench(small)
+    root = filled(bench, 1, next_use=10)
+    middle = bench.fill(prompt(2, 4), root)
+    bench.run()
+    dues = []
+    for talk in (True, True, False):
+        below = bench.generate(middle, 1) if talk else bench.fill(prompt(3, 4), middle)
+        bench.run()
+        dues.append(-bench.scheduler.contexts.get(root).use.soon)
+        bench.scheduler.free(below)
+    assert dues == [11, 12, 12]
+
+
+def filled(bench: Bench, name: int, **how) -> int:
+    context = bench.fill(prompt(name, 4), **how)
+    bench.run()
+    return context
+
+
+def found(bench: Bench, name: int) -> bool:
+    """Whether the tokens are there still; nothing is used by looking."""
+    return bool(bench.memory.cached(Sequence(None, prompt(name, 4)), 4))
 
 
 def test_tenants_share_nothing(small) -> None:

@@ -189,10 +189,42 @@ def test_what_cannot_be_is_refused() -> None:
             await saying
         return codes
 
-    refused = ["context_length", "unknown_context", "", "internal", "capacity"]
+    refused = ["context_length", "unknown_context", "", "invalid", "capacity"]
     assert virtually(work()) == refused
 
 
 def test_the_registry_opens_it() -> None:
     engine = open_engine("simulated", "", cost=COST, length=5, threads=2)
     assert isinstance(engine, SimulatedEngine)
+
+
+def test_attention_reads_what_rows_share_once_or_for_each_of_them() -> None:
+    """What all rows of an iteration continue is read once in any case."""
+
+    async def work(reads_once: bool) -> float:
+        cost = CostModel(step=0.0, fill=0.0, row=0.0, read=1.0)
+        engine = SimulatedEngine(cost=cost, length=1, reads_once=reads_once)
+        shared, left, right = ((token,) * 10 for token in range(3))
+        await engine.fill([FillRequest(1, None, shared), FillRequest(2, 1, left)])
+        await engine.fill(
+            [FillRequest(3, 1, right), FillRequest(4, 3, (9,)), FillRequest(5, 3, ())]
+        )
+        began = now()
+        rows = (GenerateRequest(-parent, parent, Sampling(max_tokens=1)) for parent in (2, 4, 5))
+        await asyncio.gather(*(say(engine, row) for row in rows))
+        return now() - began
+
+    assert virtually(work(True)) == 10 + 10 + 10 + 1
+    assert virtually(work(False)) == 10 + 10 + 2 * 10 + 1
+
+
+def test_a_text_comes_as_it_is_said() -> None:
+    async def work() -> tuple[list[Piece], Finished]:
+        engine = SimulatedEngine(length=40)
+        await engine.fill([FillRequest(1, None, (1, 2, 3))])
+        return await say(engine, GenerateRequest(2, 1, Sampling(max_tokens=40)))
+
+    pieces, finished = virtually(work())
+    assert "".join(piece.text for piece in pieces) == finished.text
+    assert len(pieces) == len(finished.text) > 10, "one for each character, as it is whole"
+    assert sum((piece.ids for piece in pieces), ()) == finished.ids[: finished.kept]

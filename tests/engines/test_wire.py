@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from random import Random
 
 import pytest
@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from parrotc.runtime.engines.http import wire
 from parrotc.runtime.engines.http.wire import Fill, Free, Generate, Reader
 from parrotc.runtime.engines.protocol import (
+    NO_HINTS,
     Constraint,
     EngineError,
     EngineInfo,
     FillRequest,
     Finished,
     GenerateRequest,
+    Hints,
     Piece,
     Sampling,
     TokenLogprob,
@@ -42,6 +44,7 @@ fills = st.builds(
     salt=texts,
     next_use=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     pinned=st.booleans(),
+    shared=st.booleans(),
 )
 samplings = st.builds(
     Sampling,
@@ -77,6 +80,7 @@ generations = st.builds(
     st.none() | constraints,
     rank=st.floats(allow_nan=False, allow_infinity=False),
     latency=st.booleans(),
+    said=ids,
 )
 logprobs = st.builds(
     TokenLogprob,
@@ -116,6 +120,12 @@ def test_generations_arrive_as_they_were_sent(request: GenerateRequest) -> None:
     assert READER.generate(sent(request)) == Generate(request)
 
 
+def test_hints_stay_behind() -> None:
+    """They are for whoever chooses an engine, by a clock of its own."""
+    asked = GenerateRequest(1, 2, Sampling(), hints=Hints(tenant="a", begun=5.0, depth=1))
+    assert READER.generate(sent(asked)) == Generate(replace(asked, hints=NO_HINTS))
+
+
 @given(
     st.lists(
         st.one_of(fills.map(lambda f: ("fill", f)), generations.map(lambda g: ("generate", g)))
@@ -131,7 +141,11 @@ def test_batches_arrive_as_they_were_sent(asked: list[tuple[str, object]]) -> No
 
 @pytest.mark.parametrize(
     ("adapter", "values"),
-    [(wire.FINISHED, ends), (wire.INFO, infos), (wire.PIECE, st.builds(Piece, texts, ids))],
+    [
+        (wire.FINISHED, ends),
+        (wire.INFO, infos),
+        (wire.PIECE, st.builds(Piece, texts, ids, st.booleans())),
+    ],
     ids=["finished", "info", "piece"],
 )
 @given(data=st.data())
@@ -146,7 +160,7 @@ def test_every_field_is_drawn() -> None:
     drawn |= {"repetition_penalty", "presence_penalty", "frequency_penalty", "stop_ids"}
     drawn |= {"ignore_eos", "min_tokens", "logprobs"}
     assert {field.name for field in fields(Sampling)} == drawn
-    known = {"context", "parent", "ids", "early", "salt", "next_use", "pinned"}
+    known = {"context", "parent", "ids", "early", "salt", "next_use", "pinned", "shared"}
     assert {field.name for field in fields(FillRequest)} == known
 
 
@@ -224,6 +238,15 @@ def test_a_generation_without_a_parent_goes_on_in_place() -> None:
 )
 def test_frees(asked: object, contexts: tuple[int, ...]) -> None:
     assert READER.free(asked) == Free(contexts)
+
+
+def test_what_is_freed_may_be_dead() -> None:
+    assert READER.free({"contexts": [3], "dead": True}) == Free((3,), dead=True)
+    assert READER.free({"context_id": 3, "dead": False}) == Free((3,))
+    (found,) = READER.batch([{"free": {"contexts": [3], "dead": True}}])
+    assert found == Free((3,), dead=True)
+    with pytest.raises(EngineError, match="bool"):
+        READER.free({"contexts": [3], "dead": "yes"})
 
 
 # --- what is refused ---

@@ -2,7 +2,7 @@
 
 import pytest
 
-from parrotc.driver import compile_source
+from parrotc.driver import compile_source, findings
 from parrotc.ir.diagnostic import CompileError
 from parrotc.ir.source import Source
 from parrotc.targets import ModelOverrides
@@ -98,3 +98,20 @@ flow main(q: str) -> str:
         )
         other = models.replace("MODEL", 'builtin("smollm2-135m-instruct")') + text
         assert message(other, None) == "`b` and `a` do not have one tokenizer"
+
+
+def test_check_tells_it_too_where_the_tokenizers_are_at_hand(monkeypatch) -> None:
+    """All mistakes at once; and nothing where a model would have to be fetched to know."""
+
+    def fetching(*_args: object, **_options: object) -> None:
+        raise AssertionError("a model is looked for")
+
+    monkeypatch.setattr("parrotc.targets.resolve", fetching)
+    flows = flow("refine(write(q), q)") + flow('refine(write("x"), q)').replace("main", "more")
+    program = (WRITE + flows).replace("pfunc", "@model(m)\npfunc")
+
+    def codes(model: str) -> list[str]:
+        return [one.code for one in findings(Source("case.pfn", f"model m = {model}\n{program}"))]
+
+    assert codes('openai("gpt-4.1")') == ["E0411", "E0411"], "it reads text"
+    assert codes('builtin("hf:nobody/nothing")') == []

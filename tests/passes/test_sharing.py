@@ -122,6 +122,25 @@ def test_what_every_run_begins_with_is_filled_once() -> None:
         assert [prefix.name for prefix in done.prefixes] == kept
 
 
+def test_a_constant_start_is_kept_though_no_boundary_ends_it() -> None:
+    """As in a chat: a system prompt, a question, and then the end of the question's message."""
+    for length, kept in ((WORTH_KEEPING, ["p0"]), (WORTH_KEEPING - 1, [])):
+        start = "x" * length
+        ids = ", ".join(map(str, start.encode()))
+        flow = f"""flow @main(%q: str) -> str {{
+            %o = context.open @m
+            %c = context.fill %o, ids[{ids}] "{start}", %q, ids[10] "\\n"
+            %d, %a = context.gen %c site "main.0/0" (max_tokens = 1) : str
+            return %a
+        }}"""
+        done = run(module_of(flow), TARGET, PIPELINES["O1"])
+        assert [prefix.name for prefix in done.prefixes] == kept
+        assert run(done, TARGET, ("split-prefixes",)) == done
+        outcome = evaluate(done, "main", {"q": "why"}, target=TARGET, natives={})
+        (sequence,) = outcome.sequences.values()
+        assert bytes(sequence.prompt).decode() == f"{start}why\n"
+
+
 def with_room(kept: int) -> Target:
     return Target({"m": ModelTarget(ByteTokenizer(), None, 100_000, kept=kept)})
 

@@ -29,7 +29,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "app.py"
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["summaries", "types", "natives"])
+@pytest.mark.parametrize(
+    "program", PROGRAMS, ids=["summaries", "eager", "chat", "types", "natives"]
+)
 def test_a_program_has_no_finding(program: str) -> None:
     assert findings(Source("app.py", program)) == ()
 
@@ -37,6 +39,13 @@ def test_a_program_has_no_finding(program: str) -> None:
 def test_the_program_runs_as_a_script(app: Path) -> None:
     done = subprocess.run([sys.executable, str(app)], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["eager", "chat"])
+def test_a_chapter_runs_as_a_script(app: Path, number: int) -> None:
+    app.write_text(PROGRAMS[number], "utf-8")
+    done = subprocess.run([sys.executable, str(app)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and done.stdout and not done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -129,7 +129,7 @@ def test_results_are_of_the_classes_of_the_program(load: Callable[..., ModuleTyp
     assert isinstance(box, app.Box) and isinstance(box.topic, app.Topic)
     assert [type(doc) for doc in box.docs] == [app.Doc, app.Doc]
     assert box.docs[1] == app.Doc(id="abc", mark=3) and box.note == {"text": "packed"}
-    verdict = app.judge("hi")
+    verdict = app.judge("hi").get()
     assert isinstance(verdict, app.Verdict) and verdict.tone in ("kind", "rude")
     assert verdict.topic.value in app.Topic and set(verdict.topic.dist) == set(app.Topic)
     assert verdict.topic.value == box.topic
@@ -151,16 +151,19 @@ def test_call_await_and_stream_agree(load: Callable[..., ModuleType]) -> None:
         awaited = await app.say.acall("x")
         return awaited, "".join([piece async for piece in app.say.stream("x")])
 
-    called = app.say("x")
+    say = app.say.compile()
+    called = say("x")
     assert (called, called) == asyncio.run(ways())
-    assert app.say("x", times=2, seed=0) == called
-    assert app.say("x", seed=1) != called
+    assert say("x", times=2, seed=0) == called
+    assert say("x", seed=1) != called
+    assert (say.__name__, repr(say).split("(")[0]) == ("say", "<flow say")
 
 
 def test_functions_of_a_file_share_a_program(load: Callable[..., ModuleType]) -> None:
     app = load("app_shared", PROGRAM)
     results: list[object] = []
-    threads = [threading.Thread(target=lambda: results.append(app.say("x"))) for _ in range(4)]
+    say = app.say.compile()
+    threads = [threading.Thread(target=lambda: results.append(say("x"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -168,7 +171,7 @@ def test_functions_of_a_file_share_a_program(load: Callable[..., ModuleType]) ->
     assert len(set(results)) == 1 and len(results) == 4
     assert app.say.compile() is app.say.compile()
     assert app.say.compile(level="O0") is not app.say.compile()
-    assert app.say.compile(level="O0")("x") == app.say("x")
+    assert app.say.compile(level="O0")("x") == app.say.compile()("x")
 
 
 def test_a_failure_is_told_at_the_line_of_the_call(load: Callable[..., ModuleType]) -> None:
@@ -221,7 +224,7 @@ def test_words_of_prompts_stand_nowhere_else() -> None:
 def test_policies_of_one_call_stand_in_a_flow(load: Callable[..., ModuleType]) -> None:
     app = load("app_with", PROGRAM)
     with pytest.raises(TypeError, match="in a @flow"):
-        app.say.with_(n=2)
+        app.main.with_(retry=2)
 
 
 def test_a_native_function_is_one_in_python_too(load: Callable[..., ModuleType]) -> None:

@@ -546,8 +546,8 @@ async def test_cancelling_while_a_region_ends_leaves_nothing() -> None:
 
 async def test_a_run_ends_when_the_engine_has_let_go() -> None:
     class Late(StrictEngine):
-        async def free(self, contexts: Any) -> None:
+        async def free(self, contexts: Any, dead: bool = False) -> None:
             await asyncio.sleep(0.05)
-            await super().free(contexts)
+            await super().free(contexts, dead)
 
     await run(program(SHARED), Late(), doc="d" * 50, n=3)  # `run` looks at once

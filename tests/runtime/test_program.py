@@ -279,7 +279,7 @@ def test_a_model_that_is_not_available_is_named(tmp_path: Path) -> None:
     )
     with (
         parrotc.compile(text) as program,
-        pytest.raises(parrotc.RunError, match="`big` is `openai") as caught,
+        pytest.raises(parrotc.RunError, match="the environment variable NOWHERE") as caught,
     ):
         program.g()
     assert caught.value.diagnostic.code == "E0610"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parrotc.stdlib.chat import Turn, recent, said, transcript
-from parrotc.stdlib.list import batches, best, flatten, reversed_, some, top_k, unique
+from parrotc.stdlib.chat import Role, Turn, recent, said, transcript
+from parrotc.stdlib.list import batches, best, first, flatten, reversed_, some, top_k, unique
 from parrotc.stdlib.vote import agreement, majority, weighted
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", " A ", "a  b"]), min_size=1, max_size=9)
@@ -40,6 +40,7 @@ def test_top_k_is_a_stable_sort(marks: list[int], k: int) -> None:
 
 def test_lists() -> None:
     assert best(["a", "b"], [0.1, 0.2]) == "b"
+    assert first(["a", "b"]) == "a" and first([]) is None
     assert unique([{"x": 1}, {"x": 2}, {"x": 1}]) == [{"x": 1}, {"x": 2}]
     assert unique([1, True, 1.0]) == [1, True, 1.0]
     assert flatten([["a"], [], ["b", "c"]]) == ["a", "b", "c"]
@@ -64,8 +65,8 @@ def test_mistakes_are_said(call: object) -> None:
 
 
 def turns(*texts: str) -> list[Turn]:
-    roles = ("user", "assistant")
-    return [{"role": roles[at % 2], "text": text} for at, text in enumerate(texts)]
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return [Turn(roles[at % 2], text) for at, text in enumerate(texts)]
 
 
 def test_a_conversation_grows() -> None:

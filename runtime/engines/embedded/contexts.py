@@ -14,7 +14,7 @@ from itertools import chain
 
 from torch import Tensor
 
-from parrotc.runtime.engines.embedded.prefixes import UNKNOWN, Digest, Use, digest, seed
+from parrotc.runtime.engines.embedded.prefixes import UNKNOWN, Digest, Outlook, Use, digest, seed
 from parrotc.runtime.engines.protocol import ContextId, EngineError
 
 Ids = tuple[int, ...]
@@ -28,7 +28,8 @@ class Sequence:
     """
 
     __slots__ = (
-        "_digests", "computed", "hidden", "ids", "parent", "salt", "start", "table", "use",
+        "_digests", "computed", "hidden", "ids", "outlook", "parent", "salt", "start", "table",
+        "use",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +45,7 @@ class Sequence:
         self.start: int = parent.end if parent else 0
         self.salt: str = parent.salt if parent else salt
         self.use = use
+        self.outlook = Outlook()
         self.table: list[int] = []
         self.computed = 0  # so many tokens, from the first on, are in the table
         self.hidden: Tensor | None = None

@@ -69,8 +69,10 @@ def open_embedded(
         progress(shape.limit)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"there is no device `{device}` here")
+    kernels = (folder or cache_folder()) / "kernels"
+    if progress and device == "cpu" and not any(kernels.glob("*.so")):
+        progress("compiling kernels for this processor, once")
     with torch.inference_mode():
-        kernels = (folder or cache_folder()) / "kernels"
         passes = dense(kernels) if precision == "int8" else None
         model = Model(shape, load_weights(files, shape), precision, device, passes)
     attention = attention_for(model, kernels)
@@ -115,7 +117,7 @@ class EmbeddedEngine:
         self._context_length = model.shape.context_length
         limits = limits or Limits()
         self._gate = gate
-        self._runner = Runner(model, limits, attention or attention_for(model))
+        self._runner = _runner(model, limits, attention or attention_for(model))
         self._scheduler = Scheduler(self._runner, tokenizer, limits, model.shape.context_length)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._is_closed = False
@@ -255,6 +257,7 @@ class EmbeddedEngine:
                 "prefix_hit_tokens": memory.found,
                 "evictions": memory.prefixes.evictions,
                 "preemptions": planner.preemptions,
+                "forced_tokens": scheduler.forced,
             },
         )
 
@@ -271,6 +274,15 @@ def _limits(shape: Shape, attention: Attention, given: Mapping[str, int]) -> Lim
     size = 2 * shape.layers * shape.kv_heads * shape.head_dim * attention.pool.itemsize  # a token's
     room = min(most, _memory() // _SHARE // size)
     return replace(limits, max_total_tokens=room)
+
+
+def _runner(model: Model, limits: Limits, attention: Attention) -> Runner:
+    """What carries out steps: on a GPU those that only generate are replayed."""
+    if model.device.type != "cuda":
+        return Runner(model, limits, attention)
+    from parrotc.runtime.engines.embedded.cudagraph import GraphRunner, cuda_capture
+
+    return GraphRunner(model, limits, attention, cuda_capture)
 
 
 def _cores() -> int:

@@ -30,7 +30,8 @@ class Generation:
     """Implements `sampler.Row`. `room` is how many tokens there may be by the model's context.
 
     `prompt` gives all tokens before the first; it is asked only where a penalty looks at them.
-    Raises `EngineError` for a constraint that cannot be used.
+    What was said elsewhere (`GenerateRequest.said`) is told at once. Raises `EngineError` for a
+    constraint that cannot be used, and where nothing can go on from what was said.
     """
 
     def __init__(
@@ -54,10 +55,13 @@ class Generation:
         if sampling.has_penalties:
             looks_back = sampling.repetition_penalty != 1.0
             self.penalties = Penalties(sampling, prompt() if looks_back else (), self.room)
-        self.token = -1  # the last one
+        self.tokens: list[int] = []  # those of the last `take`
+        self.forced = 0  # tokens that nobody had to draw
         self.logprobs: list[TokenLogprob] = []
         self._ends = tokenizer.eos
         self._stop_ids = () if constraint else sampling.stop_ids
+        if request.said:
+            self._repeat(request.said)
 
     @property
     def position(self) -> int:
@@ -74,18 +78,53 @@ class Generation:
         return ()
 
     def take(self, drawn: Draw | EngineError) -> str | None:
-        """Read the token that was drawn. Gives the reason when it was the last, and raises what
-        went wrong."""
+        """Read the token that was drawn, and those after it that the grammar leaves no choice of.
+        Gives the reason when the last of all is among them, and raises what went wrong."""
         if isinstance(drawn, EngineError):
             raise drawn
         token = drawn.token
+        self.tokens.clear()
         if token in self._stop_ids:
             return "stop"
         if token in self._ends:
             return "constraint" if self.matcher else "end"
-        self.token = token
         if drawn.logprob is not None:
             self.logprobs.append(drawn.logprob)
+        self._push(token)
+        reason = self._reason()
+        for forced in () if reason else self._forced():
+            self._push(forced)
+            self.forced += 1
+            reason = self._reason()
+            if reason:
+                break
+        return reason
+
+    def _forced(self) -> Sequence[int]:
+        """What must come next. How probable it is can only be said after a step of the model."""
+        if self.matcher is None or self.sampling.logprobs >= 0:
+            return ()
+        return self.matcher.forced()
+
+    def _reason(self) -> str | None:
+        if self.matcher is not None and self.matcher.is_complete:
+            return "constraint"
+        if self.output.is_stopped:
+            return "stop"
+        return "length" if self.position >= self.room else None
+
+    def _repeat(self, said: Sequence[int]) -> None:
+        if self.sampling.logprobs >= 0:
+            raise EngineError(
+                "invalid", "how probable tokens were that were said elsewhere is lost"
+            )
+        if len(said) >= self.room:
+            raise EngineError("invalid", f"{len(said):,} tokens were said, and there is no room")
+        for token in said:
+            self._push(token)
+
+    def _push(self, token: int) -> None:
+        self.tokens.append(token)
         if self.penalties is not None:
             self.penalties.push(token)
         piece = self.output.push(token)
@@ -93,11 +132,6 @@ class Generation:
             self.matcher.push(token)
         if piece.text:
             self.post(piece)
-        if self.matcher is not None and self.matcher.is_complete:
-            return "constraint"
-        if self.output.is_stopped:
-            return "stop"
-        return "length" if self.position >= self.room else None
 
     def finished(self, reason: str) -> tuple[Piece, Finished]:
         """What is left to show, which may be nothing, and the end."""

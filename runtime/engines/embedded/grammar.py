@@ -3,7 +3,7 @@
     grammars = Grammars(tokenizer)
     matcher = grammars.matcher(Constraint(regex="[a-z]+"))
     allowed, errors = allowed_tokens([matcher], vocab, banned=[()])
-    matcher.push(token); matcher.is_complete
+    matcher.push(token); matcher.is_complete; matcher.forced()
 
 A constraint is compiled once and copied for each generation. Compiling a big one takes up to a
 second, and any thread may do it beforehand by asking for a matcher: the next one is there at once.
@@ -99,6 +99,15 @@ class Matcher:
     def is_complete(self) -> bool:
         """Whether nothing more can follow."""
         return self.state.is_stopped()
+
+    def forced(self) -> Sequence[int]:
+        """The tokens that must come next, as far as each is the only one allowed in its place.
+
+        Where a text must come that can be cut into tokens in several ways, the way in which the
+        tokenizer cuts it is the only one allowed: so a text that is forced is forced to the token.
+        """
+        tokens: list[int] = self.state.compute_ff_tokens()
+        return tokens
 
     def push(self, token: int) -> None:
         """Go on by a token that is allowed. Raises `EngineError` for any other."""

@@ -38,6 +38,11 @@ class Job:
         """It is computed from the start, or again from there."""
 
     @property
+    def is_talking(self) -> bool:
+        """Whether all that is missing comes of its last draw, or is as little as that."""
+        return self.sequence.missing == 1
+
+    @property
     def limit(self) -> int:
         """How many of its tokens may be taken from elsewhere: the others must be computed here,
         because their states are needed."""
@@ -64,6 +69,14 @@ class Generating(Job):
 
     generation: Generation
     state: Tensor | None = field(default=None, init=False)
+    has_drawn: bool = field(default=False, init=False)
+
+    def restart(self) -> None:
+        self.has_drawn = False
+
+    @property
+    def is_talking(self) -> bool:
+        return self.has_drawn or self.sequence.missing == 1
 
     @property
     def limit(self) -> int:

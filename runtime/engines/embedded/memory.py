@@ -8,14 +8,15 @@
 
 A block that others hold, or that the cache knows, is copied before it is written. A table is never
 taken from a sequence at work: who gives way is the scheduler's choice. Sequences at rest lose
-theirs when nothing else is left, and are computed again when somebody goes on from them.
+theirs when they are missed less than all that is cached, and are computed again when somebody goes
+on from them.
 """
 
 from itertools import islice
 
 from parrotc.runtime.engines.embedded.contexts import Sequence
 from parrotc.runtime.engines.embedded.pages import Pool
-from parrotc.runtime.engines.embedded.prefixes import Future, Prefixes
+from parrotc.runtime.engines.embedded.prefixes import MOST, UNKNOWN, Future, Prefixes, Use
 
 
 class Memory:
@@ -194,24 +195,29 @@ class Memory:
         return blocks
 
     def _make_room(self) -> None:
-        """Evict a block, or take the table of a sequence at rest; the pinned ones last."""
-        block = self.prefixes.evict(below=Future.PINNED)
-        if block is None and not self._reclaim(below=Future.PINNED):
-            block = self.prefixes.evict()
+        """Evict a block, or take the table of a sequence at rest: whichever is missed least, and
+        the block where nothing tells them apart."""
+        block = self.prefixes.evict(UNKNOWN)
+        if block is None:
+            victim = self._least_missed()
+            block = self.prefixes.evict(
+                MOST if victim is None else victim.use.at(self.prefixes.now)
+            )
             if block is None:
-                self._reclaim()
-        if block is not None:
-            self.pool.free(block)
+                assert victim is not None, "blocks are available, and nobody has them"
+                self.release(victim)
+                return
+        self.pool.free(block)
 
-    def _reclaim(self, below: Future | None = None) -> bool:
-        """Take the table of the sequence at rest that is missed least, least recently used first.
-        One whose blocks others hold as well gives nothing, so it comes last."""
-        candidates = [one for one in self._settled if below is None or one.use.future < below]
-        if not candidates:
-            return False
-        holders = self.pool.holders
-        self.release(min(candidates, key=lambda one: (holders[one.table[-1]] > 1, one.use)))
-        return True
+    def _least_missed(self) -> Sequence | None:
+        """The sequence at rest that is missed least, least recently used first; none whose blocks
+        others hold as well, unless there is no other: taking its table gives nothing."""
+        now, holders = self.prefixes.now, self.pool.holders
+        return min(
+            self._settled,
+            key=lambda one: (holders[one.table[-1]] > 1, one.use.at(now)),
+            default=None,
+        )
 
     def _touch(self, sequence: Sequence) -> None:
         if sequence in self._settled:
@@ -235,13 +241,24 @@ class Memory:
         self._busy += (self._workers[block] > 0) - was_busy
 
     def _drop_last(self, sequence: Sequence) -> None:
-        """Let go of the last block of a table. What the plan knows of a sequence's next use holds
-        for all of its blocks; that it has none, or that nobody knows, only for its own ones."""
+        """Let go of the last block of a table, with what is known of the use of its tokens."""
         block = sequence.table.pop()
-        is_own = len(sequence.table) >= sequence.start // self.block
-        if block in self.prefixes and (is_own or sequence.use.future > Future.UNKNOWN):
-            self.prefixes.note(block, sequence.use)
+        if block in self.prefixes:
+            use = self._use(sequence, len(sequence.table))
+            if use is not None:
+                self.prefixes.note(block, use)
         self._drop(block)
+
+    def _use(self, sequence: Sequence, at: int) -> Use | None:
+        """What a sequence says of the next use of its block number `at`. A next use that is known
+        holds for all of its blocks; that it has none, or that nobody knows, only for its own ones.
+        Of the others it says what is known of whoever they belong to, who may have lost them."""
+        owner = sequence
+        while owner.parent is not None and at < owner.start // self.block:
+            owner = owner.parent
+        if owner is sequence or sequence.use.future > Future.UNKNOWN:
+            return sequence.use
+        return owner.use if owner.use.future is Future.KNOWN and not owner.table else None
 
     def _drop(self, block: int) -> None:
         if self.pool.drop(block):

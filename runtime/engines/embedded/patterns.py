@@ -1,16 +1,17 @@
 r"""Python's regular expressions in the words of another engine: same texts, other spelling.
 
-    respelled(r"\w+[^\d]$")         [\p{L}\p{N}_]+[^0-9]$
+    respelled(r"\w+[^\d]$")         [\p{L}\p{N}_]+[^\p{Nd}]$
 
 A regex in a program means what `re.fullmatch` says, and grammars are compiled by a Rust library
 whose `\w`, classes and escapes differ a little: a text that its `\w` allows may be none to Python.
 So the standard library's own parser reads the pattern, and what it means is written out.
 
 By `\d` people mean 0 to 9, and models write no other digits: that much is less than Python allows.
+What is *no* digit is none of Python's.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from re import _parser  # it has no public name
 from typing import Any
 
@@ -22,6 +23,7 @@ _UNICODE = {
     "CATEGORY_SPACE": r"\s\x1c-\x1f",
     "CATEGORY_NOT_SPACE": r"[^\s\x1c-\x1f]",
 }
+_EXCLUDED = _UNICODE | {"CATEGORY_DIGIT": r"\p{Nd}", "CATEGORY_NOT_DIGIT": "[^0-9]"}
 _ASCII = {
     "CATEGORY_DIGIT": "0-9",
     "CATEGORY_NOT_DIGIT": "[^0-9]",
@@ -88,7 +90,7 @@ def _item(kind: str, held: Any, flags: int) -> str:
         case "ANY":
             return "(?s:.)" if flags & re.DOTALL else r"[^\n]"
         case "IN":
-            return f"[{''.join(_member(str(kind), one, flags) for kind, one in held)}]"
+            return _class(held, flags)
         case "BRANCH":
             return f"(?:{'|'.join(_sequence(option, flags) for option in held[1])})"
         case "SUBPATTERN":
@@ -119,14 +121,20 @@ def _check_flags(flags: int) -> None:
         raise ValueError("an automaton cannot check `(?a)` together with `(?i)`")
 
 
-def _member(kind: str, held: Any, flags: int) -> str:
-    """One member of a character class."""
+def _class(members: Any, flags: int) -> str:
+    """A character class; one that begins with `NEGATE` is of all but its members."""
+    is_negated = str(members[0][0]) == "NEGATE"
+    named = _ASCII if flags & re.ASCII else _EXCLUDED if is_negated else _UNICODE
+    inside = (_member(str(kind), held, named) for kind, held in members[is_negated:])
+    return f"[{'^' * is_negated}{''.join(inside)}]"
+
+
+def _member(kind: str, held: Any, named: Mapping[str, str]) -> str:
+    """One member of a character class; `named` are those that have a name."""
     match kind:
-        case "NEGATE":
-            return "^"
         case "LITERAL":
             return _character(held)
         case "RANGE":
             first, last = held
             return f"{_character(first)}-{_character(last)}"
-    return (_ASCII if flags & re.ASCII else _UNICODE)[str(held)]
+    return named[str(held)]

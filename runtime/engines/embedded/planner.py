@@ -4,8 +4,9 @@
        ▲                                            │
        └───────── gives way when memory ends ───────┘
 
-Sequences that generate come first, one token each: that keeps every stream moving. What is left of
-the budget goes to prompts that are being filled, in chunks, and then to whoever waits. A prompt
+Sequences that generate come first, one token each, or as many as their grammar has said without
+them: that keeps every stream moving. What is left of the budget goes to prompts that are being
+filled, in chunks, and then to whoever waits. A prompt
 gets all its blocks when it starts, so it lies side by side and never stops half way for want of
 memory; a generation gets a block at a time, and takes it from those behind it when there is none.
 
@@ -122,10 +123,11 @@ class Planner:
             self._try_alone(sorted(suspects, key=_order))
             return self._plan
         self.running.sort(key=_order)
-        missing = [(job.sequence.missing, job) for job in self.running]
-        for job in [job for count, job in missing if count == 1]:
-            self._continue(job)
-        self._go_on(merge([job for n, job in missing if n > 1], list(self.waiting), key=_order))
+        talking = [job for job in self.running if job.is_talking]
+        others = [job for job in self.running if not job.is_talking]
+        for number, job in enumerate(talking, 1):  # each leaves a token for those behind it
+            self._continue(job, self._room - (len(talking) - number))
+        self._go_on(merge(others, list(self.waiting), key=_order))
         return self._plan
 
     def confirm(self) -> None:
@@ -156,12 +158,11 @@ class Planner:
             if self._plan.slices or self._plan.ready:
                 return
 
-    def _continue(self, job: Job) -> None:
+    def _continue(self, job: Job, room: int) -> None:
         """Compute more of a running job, unless others have taken its blocks or the room."""
         sequence = job.sequence
-        room = self._room if sequence.missing == 1 else min(self._room, self._fill_room)
         count = min(sequence.missing, room)
-        if not job.is_running or not count:
+        if not job.is_running or count <= 0:
             return
         while not self._memory.reserve(sequence, sequence.computed + count):
             victim = self._victim(job)
@@ -187,7 +188,7 @@ class Planner:
         is_full = False
         for job in jobs:
             if job.is_running:
-                self._continue(job)
+                self._continue(job, min(self._room, self._fill_room))
             elif self._is_blocked(job) or self._fork(job):
                 continue
             elif not is_full and min(self._room, self._fill_room):
@@ -233,7 +234,7 @@ class Planner:
     def _slice(self, job: Job, count: int) -> None:
         before = job.sequence.computed
         self._room -= count
-        if job.sequence.missing > 1:
+        if not job.is_talking:
             self._fill_room -= count
         self._memory.advance(job.sequence, count)
         self._plan.slices.append(Slice(job, before, count))

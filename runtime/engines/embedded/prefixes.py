@@ -11,13 +11,14 @@ continues may go: what is left of a prompt is then always its beginning.
 
 The order of eviction: what a plan says is dead, then what nobody knows anything of (least recently
 used first), then what is known to be used again (the latest first: Bélády's rule, which for equal
-prefixes used in a cycle hits (C - 1) / (N - 1) where LRU hits nothing), then what is pinned.
+prefixes used in a cycle hits (C - 1) / (N - 1) where LRU hits nothing), then what is pinned. A
+known use that is late by half of the time it was said to take is known no more.
 """
 
 import heapq
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
 from math import inf
@@ -47,13 +48,38 @@ class Future(IntEnum):
 @dataclass(frozen=True, slots=True, order=True)
 class Use:
     """When a block is used next: the greater one is missed more. `soon` is minus the time of it,
-    by any clock: only the order counts."""
+    and a known use that has not come at `until` is not believed any more. The times are those of
+    `Prefixes.now`."""
 
     future: Future = Future.UNKNOWN
     soon: float = -inf
+    until: float = field(default=inf, compare=False)
+
+    def at(self, now: float) -> "Use":
+        """What is left of it at a time."""
+        return UNKNOWN if self.future is Future.KNOWN and self.until <= now else self
 
 
-UNKNOWN = Use()
+UNKNOWN, MOST = Use(), Use(Future.PINNED, inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a plan says of a sequence: it is used about `every` so many units of time."""
+
+    every: float | None = None
+    is_pinned: bool = False
+
+    @property
+    def is_told(self) -> bool:
+        return self.is_pinned or self.every is not None
+
+    def use(self, now: float) -> Use:
+        """When it is used next, if it is being used now."""
+        due = inf if self.every is None else now + self.every
+        if self.is_pinned:
+            return Use(Future.PINNED, -due)
+        return UNKNOWN if self.every is None else Use(Future.KNOWN, -due, due + self.every / 2)
 
 
 class _Entry:
@@ -74,12 +100,14 @@ class Prefixes:
     """Blocks are told by number; who holds them is counted elsewhere."""
 
     def __init__(self) -> None:
+        self.now = 0  # a clock; whoever says when things are used lets it go on
         self.resting = 0  # how many nobody holds
         self.evictions = 0
         self._by_digest: dict[Digest, _Entry] = {}
         self._by_block: dict[int, _Entry] = {}
         # candidates, the first to go on top; an entry that changed since is skipped
         self._heap: list[tuple[Use, int, int, _Entry]] = []
+        self._ends: list[tuple[float, int, _Entry]] = []  # of what is believed of candidates
         self._ticks = self._offers = 0
 
     def __contains__(self, block: int) -> bool:
@@ -123,15 +151,16 @@ class Prefixes:
         entry.use = None
         self.resting -= 1
 
-    def evict(self, below: Future | None = None) -> int | None:
+    def evict(self, most: Use = MOST) -> int | None:
         """Forget the resting block that is missed least and return it, or None if there is none,
-        or none whose future is less than `below`."""
+        or none that is missed as much as `most` or less."""
+        self._expire()
         while self._heap:
             use, _, _, entry = self._heap[0]
-            if not self._is_current(self._heap[0]):
+            if not self._is_current(*self._heap[0][2:]):
                 heapq.heappop(self._heap)
                 continue
-            if below is not None and use.future >= below:
+            if use > most:
                 return None
             heapq.heappop(self._heap)
             self.evictions += 1
@@ -155,12 +184,23 @@ class Prefixes:
         if entry.is_resting and not entry.children:
             self._offers += 1
             entry.offer = self._offers
-            item = entry.use or UNKNOWN, entry.tick, entry.offer, entry
-            heapq.heappush(self._heap, item)
+            use = entry.use or UNKNOWN
+            heapq.heappush(self._heap, (use, entry.tick, entry.offer, entry))
+            if use.until < inf:
+                heapq.heappush(self._ends, (use.until, entry.offer, entry))
         if len(self._heap) > 64 + 4 * len(self._by_block):
-            self._heap = [one for one in self._heap if self._is_current(one)]
+            self._heap = [one for one in self._heap if self._is_current(*one[2:])]
+            self._ends = [one for one in self._ends if self._is_current(*one[1:])]
             heapq.heapify(self._heap)
+            heapq.heapify(self._ends)
 
-    def _is_current(self, item: tuple[Use, int, int, _Entry]) -> bool:
-        _, _, offer, entry = item
+    def _expire(self) -> None:
+        """Believe no longer what should have come by now."""
+        while self._ends and self._ends[0][0] <= self.now:
+            _, offer, entry = heapq.heappop(self._ends)
+            if self._is_current(offer, entry):
+                entry.use = None
+                self._offer(entry)
+
+    def _is_current(self, offer: int, entry: _Entry) -> bool:
         return entry.is_resting and not entry.children and entry.offer == offer

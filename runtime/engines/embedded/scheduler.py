@@ -30,8 +30,8 @@ from parrotc.runtime.engines.embedded.jobs import (
     Scoring,
 )
 from parrotc.runtime.engines.embedded.memory import Memory
+from parrotc.runtime.engines.embedded.outlooks import Outlooks
 from parrotc.runtime.engines.embedded.planner import Limits, Planner, Slice
-from parrotc.runtime.engines.embedded.prefixes import UNKNOWN, Future, Use
 from parrotc.runtime.engines.embedded.runner import Runner
 from parrotc.runtime.engines.embedded.sampler import Draw, draw, draw_batch
 from parrotc.runtime.engines.embedded.scoring import logprobs, pick, probabilities
@@ -55,7 +55,8 @@ class Scheduler:
         self.contexts = Contexts()
         self.memory = Memory(limits.blocks, limits.block_size)
         self.planner = Planner(self.memory, limits)
-        self.filled = self.generated = 0
+        self.outlooks = Outlooks(self.memory)
+        self.filled = self.generated = self.forced = 0
         self._runner = runner
         self._tokenizer = tokenizer
         self._limits = limits
@@ -80,18 +81,20 @@ class Scheduler:
         batch = Batch(made, set(made.values()), done)
         self._fills[batch] = None
         for request in requests:
+            sequence = made[request.context]
+            self.outlooks.used(sequence.parent)
+            self.outlooks.begin(sequence, request.next_use, request.pinned)
             order = self._order(rank=-inf if request.early else 0.0)
-            self.planner.add(Filling(made[request.context], order, batch))
+            self.planner.add(Filling(sequence, order, batch))
         self._report(batch)
 
     def _new_context(self, request: FillRequest, made: dict[ContextId, Sequence]) -> Sequence:
         self._require_new(request.context, made)
-        if any(not 0 <= token < self._tokenizer.vocab_size for token in request.ids):
-            raise EngineError("internal", "some ids are no tokens of this model")
+        self._require_tokens(request.ids)
         parent = None
         if request.parent is not None:
             parent = made.get(request.parent) or self.contexts.get(request.parent)
-        sequence = Sequence(parent, request.ids, salt=request.salt, use=_use(request))
+        sequence = Sequence(parent, request.ids, salt=request.salt)
         if sequence.end > self._context_length:
             raise EngineError(
                 "context_length",
@@ -106,11 +109,14 @@ class Scheduler:
         self._require_new(request.context, {})
         room = self._context_length - parent.end
         if parent.end == 0:
-            raise EngineError("internal", "there is nothing to continue: the context is empty")
+            raise EngineError("invalid", "there is nothing to continue: the context is empty")
         if request.sampling.max_tokens < 1:
-            raise EngineError("internal", "a generation of no tokens was asked for")
+            raise EngineError("invalid", "a generation of no tokens was asked for")
+        self._require_tokens(request.said)
         if room <= 0:
             raise EngineError("context_length", f"the context is full with {parent.end:,} tokens")
+        self.outlooks.generated()
+        self.outlooks.used(parent)
         constraint = request.constraint
         if constraint is not None and constraint.scored and constraint.choices:
             self._score(request, parent, constraint.choices, post)
@@ -128,7 +134,7 @@ class Scheduler:
             post=post,
         )
         order = self._order(latency=request.latency, rank=request.rank)
-        job = Generating(Sequence(parent), order, generation)
+        job = Generating(Sequence(parent, request.said), order, generation)
         self._talks[request.context] = job
         self.planner.add(job)
 
@@ -159,8 +165,7 @@ class Scheduler:
         """Drop a context. `dead`: the plan knows that nobody will use its tokens again."""
         sequence = self.contexts.get(context)
         del self.contexts.named[context]
-        if dead:
-            sequence.use = Use(Future.DEAD)
+        self.outlooks.end(sequence, dead)
         job = self.planner.job_of(sequence)
         if isinstance(job, Filling):
             self.planner.remove(job)
@@ -187,7 +192,11 @@ class Scheduler:
 
     def _require_new(self, context: ContextId, made: Mapping[ContextId, Sequence]) -> None:
         if context in made or context in self.contexts.named or context in self._talks:
-            raise EngineError("internal", f"context {context} exists already")
+            raise EngineError("invalid", f"context {context} exists already")
+
+    def _require_tokens(self, ids: Many[int]) -> None:
+        if any(not 0 <= token < self._tokenizer.vocab_size for token in ids):
+            raise EngineError("invalid", "some ids are no tokens of this model")
 
     def _require_fit(self, tokens: int, which: str) -> None:
         if not self.memory.fits(tokens):
@@ -267,7 +276,8 @@ class Scheduler:
                 job.state = None
                 reason = job.generation.take(drawn)
                 if reason is None:
-                    job.sequence.ids.append(job.generation.token)
+                    job.sequence.ids += job.generation.tokens
+                    job.has_drawn = True
                 else:
                     self._finish(job, reason, state)
             except EngineError as error:
@@ -297,7 +307,7 @@ class Scheduler:
         piece, finished = job.generation.finished(reason)
         drawn = len(sequence.ids)
         if finished.kept > drawn:
-            sequence.ids.append(finished.ids[drawn])
+            sequence.ids += finished.ids[drawn : finished.kept]
         elif finished.kept == drawn:
             sequence.hidden = state.clone()
         else:
@@ -307,6 +317,7 @@ class Scheduler:
         self.contexts.named[request.context] = sequence
         del self._talks[request.context]
         self.generated += len(finished.ids)
+        self.forced += job.generation.forced
         if piece.text:
             job.generation.post(piece)
         job.generation.post(finished)
@@ -370,15 +381,6 @@ class Scheduler:
                 self.planner.remove(job)
             self.memory.release(job.sequence)
         return talk.post
-
-
-def _use(request: FillRequest) -> Use:
-    """What the plan says of a context's next use."""
-    if request.pinned:
-        return Use(Future.PINNED)
-    if request.next_use is not None:
-        return Use(Future.KNOWN, -request.next_use)
-    return UNKNOWN
 
 
 def _internal(error: Exception) -> EngineError:

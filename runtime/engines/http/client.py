@@ -43,6 +43,7 @@ class _Context:
     length: int
     readers: int = 0  # jobs that continue it
     is_dropped: bool = False
+    is_dead: bool = False  # nobody will fill its tokens again
 
 
 @dataclass(eq=False, slots=True)
@@ -107,7 +108,7 @@ class Client:
         # here, and not in what the task runs: it may be cancelled before it has begun
         task.add_done_callback(lambda task: post(_CANCELLED) if task.cancelled() else None)
 
-    async def free(self, contexts: Sequence[ContextId]) -> int:
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> int:
         """Drop contexts; the result is how many tokens they had of their own.
 
         One that is being made is waited for. Raises `EngineError` for an unknown one, and then
@@ -118,6 +119,8 @@ class Client:
             if name not in self._contexts:
                 raise _unknown(name)
         dropped = [self._contexts.pop(name) for name in contexts]
+        for context in dropped:
+            context.is_dead = dead
         await self._drop(dropped)
         return sum(context.own for context in dropped)
 
@@ -278,9 +281,10 @@ class Client:
         """Free contexts that have lost their names; what is being continued goes later."""
         for context in contexts:
             context.is_dropped = True
-        unused = [context.id for context in contexts if not context.readers]
-        if unused:
-            await self._engine.free(unused)
+        for dead in (True, False):
+            unused = [one.id for one in contexts if not one.readers and one.is_dead is dead]
+            if unused:
+                await self._engine.free(unused, dead)
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -7,10 +7,9 @@ client "b"  7 ──► engine 104        heard of for the length of its lease.
 import asyncio
 import logging
 from dataclasses import dataclass
-from itertools import count
 
 from parrotc.runtime.engines.http.client import Client, Room
-from parrotc.runtime.engines.protocol import Engine
+from parrotc.runtime.engines.protocol import Engine, new_context
 
 _log = logging.getLogger(__name__)
 
@@ -28,14 +27,13 @@ class Clients:
         self.lease = lease
         self._engine = engine
         self._room = Room(most_requests)
-        self._ids = count(1)
         self._entries: dict[str, _Entry] = {}
 
     def get(self, name: str) -> Client:
         """The client of that name, a new one if need be."""
         entry = self._entries.get(name)
         if entry is None:
-            client = Client(self._engine, lambda: next(self._ids), self._room)
+            client = Client(self._engine, new_context, self._room)
             entry = self._entries[name] = _Entry(client, asyncio.get_running_loop().time())
         return entry.client
 

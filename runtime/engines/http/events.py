@@ -72,8 +72,8 @@ def start(client: Client, primitive: Primitive, post: Callable[[Any], None]) -> 
                 client.fill(requests, grows=grows).add_done_callback(told("filled_len"))
             case Generate(request, grows):
                 client.generate(request, post, grows=grows)
-            case Free(contexts):
-                free = asyncio.get_running_loop().create_task(client.free(contexts))
+            case Free(contexts, dead):
+                free = asyncio.get_running_loop().create_task(client.free(contexts, dead))
                 free.add_done_callback(told("context_len"))
     except EngineError as error:
         post(error)

@@ -119,8 +119,8 @@ class RemoteEngine:
                 raise EngineError("unavailable", f"{self._url} broke off in the middle of a text")
         yield finished
 
-    async def free(self, contexts: Sequence[ContextId]) -> None:
-        await self._answer("POST", "/free_context", {"contexts": contexts})
+    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
+        await self._answer("POST", "/free_context", {"contexts": contexts, "dead": dead})
 
     async def hurry(self, contexts: Sequence[ContextId]) -> None:
         for arrived in {self._filling[name] for name in contexts if name in self._filling}:

@@ -24,6 +24,7 @@ from parrotc.runtime.engines.http.client import Client
 from parrotc.runtime.engines.http.clients import Clients
 from parrotc.runtime.engines.http.events import Event, Events, abandoning, start
 from parrotc.runtime.engines.http.handshake import Handshake
+from parrotc.runtime.engines.http.listening import listening
 from parrotc.runtime.engines.protocol import Engine, EngineError, EngineInfo, Finished, Piece
 from parrotc.runtime.plan import ChatTemplate
 
@@ -40,6 +41,7 @@ _STATUS = {
     "cancelled": 409,
     "constraint": 422,
     "capacity": 429,
+    "busy": 429,
     "unavailable": 503,
 }
 
@@ -142,7 +144,8 @@ class EngineServer:
 
     async def _free(self, request: web.Request) -> web.StreamResponse:
         asked = await self._read(request, self._reader.free)
-        return _answer({"context_len": await self._client(request).free(asked.contexts)})
+        freed = await self._client(request).free(asked.contexts, asked.dead)
+        return _answer({"context_len": freed})
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         asked = await self._read(request, self._reader.free)
@@ -278,16 +281,5 @@ async def serving(
     """Serve until the block ends; gives the URL (port 0: any free one). Raises `OSError` when the
     port is taken. Then nothing new is begun, what goes on may end, and all contexts are freed. The
     engine is not closed."""
-    runner = web.AppRunner(
-        server.app(),
-        handler_cancellation=True,
-        shutdown_timeout=server.limits.grace,
-        access_log=None,
-    )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        found = runner.addresses[0][1]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{found}"
-    finally:
-        await runner.cleanup()
+    async with listening(server.app(), host, port, grace=server.limits.grace) as url:
+        yield url

@@ -38,7 +38,7 @@ TOKENIZER = "Parrotc-Tokenizer"  # and the one that says for which tokenizer its
 
 INFO, PIECE, FINISHED = TypeAdapter(EngineInfo), TypeAdapter(Piece), TypeAdapter(Finished)
 _FILL, _GENERATE = TypeAdapter(FillRequest), TypeAdapter(GenerateRequest)
-_CONTEXTS = TypeAdapter(tuple[int, ...])
+_CONTEXTS, _FLAG = TypeAdapter(tuple[int, ...]), TypeAdapter(bool)
 
 # Parrot's names for ours
 _CONTEXT_NAMES = {"context_id": "context", "parent_context_id": "parent", "parent_id": "parent"}
@@ -87,7 +87,10 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Free:
+    """Contexts to be dropped, stopped or hurried. `dead`: nobody will fill their tokens again."""
+
     contexts: tuple[ContextId, ...]
+    dead: bool = False
 
 
 Primitive = Fill | Generate | Free
@@ -137,6 +140,7 @@ class Reader:
 
     def generate(self, data: Json) -> Generate:
         own = _renamed(data, _GENERATE_NAMES, _names(GenerateRequest), "a generation")
+        own.pop("hints", None)  # for whoever chose this engine, by a clock of its own
         _none_for_no_parent(own)
         grows = _is_parrots(data)
         if grows and own.get("parent") is None:
@@ -148,17 +152,21 @@ class Reader:
         request: GenerateRequest = _validated(_GENERATE, self._with_key(own))
         _check_generation(request)
         self._check_ids(getattr(request.sampling, "stop_ids", ()), "stop_ids")
+        self._check_ids(request.said, "said")
         return Generate(request, grows)
 
     def free(self, data: Json) -> Free:
         """From a list of contexts, `{"contexts": [...]}`, or Parrot's `{"context_id": 1}`."""
+        dead = False
         if isinstance(data, dict):
-            own = _renamed(data, {"context_ids": "contexts"}, {"contexts", "context_id"}, "a free")
+            known = {"contexts", "context_id", "dead"}
+            own = _renamed(data, {"context_ids": "contexts"}, known, "a free")
+            dead = _validated(_FLAG, own.get("dead", False))
             data = own.get("contexts", [own["context_id"]] if "context_id" in own else None)
         contexts: tuple[ContextId, ...] = _validated(_CONTEXTS, data)
         if len(set(contexts)) < len(contexts):
             raise EngineError("invalid", "a context is named twice")
-        return Free(contexts)
+        return Free(contexts, dead)
 
     def batch(self, data: Json) -> list[Primitive]:
         """From `{"primitives": [{"fill": …}, {"generate": …}, {"free": …}]}`, or the list alone."""

@@ -1,0 +1,1 @@
+"""Running the `test` blocks of programs: from files to outcomes, for a command and for pytest."""

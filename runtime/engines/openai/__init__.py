@@ -1,0 +1,1 @@
+"""Text endpoints: everything that speaks OpenAI's protocol, as an engine."""

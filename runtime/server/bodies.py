@@ -1,0 +1,9 @@
+"""The base of all request bodies."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Body(BaseModel):
+    """Only fields that exist, and "5" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
