@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     },
 }  # fmt: skip
 OPTIONAL = {  # imported where they are used, if they are there
+    "parrotc/compat/parrot/core.py": {"aiohttp"},
     "parrotc/machine.py": {"aiohttp"},
     "runtime/models.py": {"huggingface_hub"},
     "parrotc/testing/plugin.py": {"pytest"},

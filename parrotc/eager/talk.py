@@ -8,7 +8,7 @@ from typing import Any
 from parrotc.driver import compile_module
 from parrotc.eager.library import Callee
 from parrotc.eager.service import Service, coming
-from parrotc.eager.turn import PASSES, Turn, turn_of
+from parrotc.eager.turn import FLOW, PASSES, Turn, turn_of
 from parrotc.engines import renders
 from parrotc.ir.ops import Function, Model
 from parrotc.ir.types import Json
@@ -19,6 +19,7 @@ from parrotc.runtime.errors import Failed, Failure, RunError
 from parrotc.runtime.openrun import OpenRun
 from parrotc.runtime.plan import Plan
 from parrotc.runtime.prompts import Encoder, Message, Prompt
+from parrotc.runtime.terms import Terms
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.turns import State, TurnResources, after
 
@@ -64,7 +65,8 @@ class Talk:
         compiled = await asyncio.to_thread(self._turn, callee)
         _require_one_kind(state, compiled.turn, callee)
         resources = await self._resources(compiled, state)
-        run = OpenRun(resources, trace, seed=seed, keep=False)
+        samplings = {f"{FLOW}/{site}": sampling for site, sampling in callee.samplings.items()}
+        run = OpenRun(resources, trace, seed=seed, keep=False, terms=Terms(samplings=samplings))
         outcomes: dict[str, Any] = {}
 
         def keep(name: str) -> Callable[[Any], None]:

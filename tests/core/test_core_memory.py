@@ -23,7 +23,7 @@ from parrotc.runtime.engines.protocol import (
 )
 from parrotc.runtime.engines.reference import ReferenceEngine
 
-MANY = pytest.mark.parametrize("calls", [500, pytest.param(20_000, marks=pytest.mark.night)])
+MANY = pytest.mark.parametrize("calls", [500, pytest.param(100_000, marks=pytest.mark.night)])
 LEAST = 100  # bytes, on average, that a forgotten call would leave at the least
 OURS = (Call, SemanticVariable, Run)
 SAY = """

@@ -95,6 +95,8 @@ class Memory:
         more = max(0, self._blocks(end) - len(table))
         if shared and more + 1 > self.available:
             shared = not self._claim(table[at])
+        if not more + shared:  # nearly every step of a generation
+            return True
         new = self._take(more + shared, after=table[-1] if table else -1)
         if new is None:
             return False
