@@ -68,7 +68,8 @@ def demo(args: list[str]) -> int:
 
 def test(args: list[str]) -> int:
     setup([])
-    return subprocess.call([str(tool("pytest")), *args], cwd=ROOT)
+    parallel = ["-n", "auto", "--dist", "loadfile"]
+    return subprocess.call([str(tool("pytest")), *parallel, *args], cwd=ROOT)
 
 
 def ci(args: list[str]) -> int:

@@ -88,6 +88,8 @@ async def _serve(pipe: Connection, count: int) -> None:
     configs = tuple(EngineConfig(engine="reference", name=f"e{n}") for n in range(count))
     core = ServeCore(CoreConfig(engines=configs), Services(compile, opened, counting))
     await core.start()
+    gc.collect()
+    gc.freeze()  # as `parrotc serve` does
     app = make_app(core)
     told: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(pipe.fileno(), lambda: told.put_nowait(pipe.recv()))

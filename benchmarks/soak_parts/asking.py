@@ -14,7 +14,7 @@ SLOW = 0.02  # seconds that a slow reader takes for an event
 
 PLAN = """
 pfunc part(text: str, n: int) -> str:
-    "You read with care. {{text}}\\nPart {{n}}:{{gen max_tokens=24 temperature=0.8}}"
+    "You read with care. {{text}}\\nPart {{n}}:{{gen max_tokens=24, temperature=0.8}}"
 
 pfunc whole(parts: list[str]) -> str:
     "You sum up. {{parts | bullets}}\\nIn short:{{gen max_tokens=40}}"
@@ -113,7 +113,7 @@ async def run(asker: Asker, number: int) -> Json:
         key = f"{data.get('variable')} {data.get('path')}"
         if name in ("text", "restart"):
             texts[key] = data["text"] if name == "restart" else texts.get(key, "") + data["text"]
-        elif name == "value" and texts.get(key, data["text"]) != data["text"]:
+        elif name == "value" and not data["text"].startswith(texts.get(key, "")):
             raise Refused(f"{key} was streamed as {texts[key]!r} and is {data['text']!r}")
         elif name in ("failed", "cancelled"):
             raise Refused(f"{name}: {data}")

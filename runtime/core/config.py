@@ -55,6 +55,7 @@ class CoreConfig(BaseModel):
     max_sessions_num: _Count = 2048
     max_tenant_sessions_num: _Count = 1024
     max_engines_num: _Count = 2048
+    max_silence: _Seconds = 120.0  # of an engine that works, before it is asked whether it lives
     session_life_span: _Seconds = 86_400.0
     max_body: _Count = 16 << 20  # bytes of one request
     max_template: _Count = 1 << 20

@@ -112,7 +112,9 @@ class Engines:
             model,
             tokenizer,
             config=self._config.scheduling,
-            limits=RouterLimits(engines=self._config.max_engines_num),
+            limits=RouterLimits(
+                engines=self._config.max_engines_num, silence=self._config.max_silence
+            ),
         )
         return ServedModel(model, router, tokenizer.context_length, opened.template)
 

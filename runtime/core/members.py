@@ -198,6 +198,8 @@ class Member:
             self._forget(node, place)
             if place.fill is None:
                 self._lose((place.id,))
+            else:
+                place.is_doomed = True
         return nodes
 
     def _lose(self, contexts: Iterable[ContextId]) -> None:
@@ -217,7 +219,11 @@ class Member:
         self._collecting = False
         garbage, self._garbage = self._garbage, []
         dead, self._dead = self._dead, []
-        await self._free(dead, dead=True)
+        try:
+            await self._free(dead, dead=True)
+        except asyncio.CancelledError:
+            self._lose(garbage)
+            raise
         await self._free(garbage)
 
     async def _free(self, contexts: list[ContextId], *, dead: bool = False) -> None:

@@ -129,14 +129,14 @@ class Router:
         engines refuse. A fault of engines is told when `limits.attempts` have failed.
         """
         call = self._admit(request)
+        is_told = False
         try:
-            while True:
+            while not is_told:
                 for item in await self._advance(call):
+                    is_told = isinstance(item, Finished)
                     yield item
-                    if isinstance(item, Finished):
-                        return
         finally:
-            await self._leave(call)
+            await self._leave(call, is_told)
 
     async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
         self._tree.free(contexts, dead)
@@ -216,10 +216,14 @@ class Router:
         try:
             if stream is None:
                 stream = call.stream = await self._start(call, member)
-            item = await self._within(call, anext(stream))
-            return self._hear(call, member, check_item(item, self._vocabulary))
+            item = check_item(await self._within(call, anext(stream)), self._vocabulary)
+            if call.turn == turn:
+                return self._hear(call, member, item)
+            if isinstance(item, Finished):  # it came in the moment in which the call was taken
+                member.discard(call.context)
+            fault: Exception = EngineError("cancelled", "the call is no more this engine's")
         except StopAsyncIteration:
-            fault: Exception = EngineError("internal", "the generation ended without a result")
+            fault = EngineError("internal", "the generation ended without a result")
         except Exception as error:
             fault = error
         call.stream = None
@@ -275,12 +279,15 @@ class Router:
         usage = finished.usage or Usage(call.node.length, generated, call.dispatch.resident)
         return replace(finished, usage=usage)
 
-    async def _leave(self, call: Call) -> None:
-        """Its caller has gone: nothing of it is to remain, wherever it is."""
-        if call.request.context in self._making:
+    async def _leave(self, call: Call, is_told: bool) -> None:
+        """Its caller has gone: unless it was told the end, nothing of it is to remain anywhere."""
+        context = call.request.context
+        if context in self._making:
             stream = call.stream
             self._forget(call)
             await close_stream(stream, self.limits.ping)
+        elif not is_told and context in self._tree.named:
+            self._tree.free([context])
 
     def _forget(self, call: Call) -> None:
         self._dispatcher.withdraw(call)

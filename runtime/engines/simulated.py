@@ -42,8 +42,8 @@ class CostModel:
     """Seconds of an iteration: `step`, and for each token filled, token generated, token read.
 
     Read are the tokens of every context that the iteration continues, each once however many
-    continue it, as attention over shared prefixes does. The first `spare` tokens that are filled
-    cost nothing: they are computed while the weights are read.
+    continue it, as attention over shared prefixes does, and what each row has said. The first
+    `spare` tokens that are filled cost nothing: they are computed while the weights are read.
     """
 
     step: float
@@ -68,7 +68,7 @@ class Limits:
     rows: int = 64  # generations that run at the same time
     chunk: int = 512  # tokens filled in one iteration
     early: int = 64  # of those, tokens of early fills while anything else goes on
-    tokens: int = 1_000_000  # held by all contexts together
+    tokens: int = 1_000_000  # held by all contexts and rows together, when one more is to be filled
 
 
 @dataclass(eq=False, slots=True)
@@ -127,7 +127,7 @@ class SimulatedEngine:
     async def fill(self, requests: Sequence[FillRequest]) -> None:
         made = self._contexts.made(requests)
         tokens = sum(len(context.ids) for context in made.values())
-        if self._contexts.tokens + tokens > self._limits.tokens:
+        if self._contexts.tokens + self._said() + tokens > self._limits.tokens:
             raise EngineError("capacity", f"there is no room for {tokens:,} more tokens")
         for name, context in made.items():
             self._contexts.keep(name, context)
@@ -218,6 +218,7 @@ class SimulatedEngine:
             filled = sum(count for _, count in segments)
             if rows or filled:
                 read = self._read([row.parent for row in rows] + [c for c, _ in segments])
+                read += self._said()
                 await asyncio.sleep(self._cost.seconds(filled, len(rows), read))
                 self.iterations += 1
             for context, count in segments:
@@ -268,6 +269,10 @@ class SimulatedEngine:
                 seen.add(id(context))
                 total += len(context.ids)
         return total
+
+    def _said(self) -> int:
+        """Tokens that running generations hold besides what they continue."""
+        return sum(row.said for row in self._rows)
 
     def _end_fills(self) -> None:
         for fill in list(self._fills):

@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import cache
@@ -56,6 +57,8 @@ async def serve(
     `drain` seconds to end. Raises `OSError` when the port is taken.
     """
     await core.start()
+    gc.collect()
+    gc.freeze()  # what is there now stays: to look at it again and again would hold up the loop
     try:
         app = make_app(core)
         async with listening(app, host, port, grace=_GRACE) as url:

@@ -8,7 +8,7 @@ import pytest
 from cores import Recording, call, given, made, output, session_of, started
 from hypothesis import given as drawn
 from hypothesis import strategies as st
-from served import until
+from served import Gated, until
 
 from parrotc.runtime.core.errors import Conflict, CoreError, Failed, Invalid, NotFound
 from parrotc.runtime.core.templates import Make, Read, parse
@@ -232,6 +232,18 @@ async def test_a_template_is_compiled_once() -> None:
         for word in ("Two", "Three", "One"):
             await say(word, 0, 4)
         assert len(compiled) == 4, "the one that was not used longest was forgotten"
+
+
+async def test_calls_that_wait_for_an_engine_are_counted() -> None:
+    engine = Gated()
+    async with started(engine) as core:
+        session = session_of(core)
+        for number in range(80):  # an engine has 64 slots
+            await call(core, session, "Say {{q}}: {{a}}", given("q", f"{number}"), made("a"))
+        await until(lambda: core.stats()["queued"] == 80 - 64)
+        engine.gate.set()
+        await until(lambda: core.stats()["calls"] == 0)
+        assert core.stats()["queued"] == 0
 
 
 # --- the graph ---

@@ -10,7 +10,7 @@ from cores import call, given, made, output, plan_bytes, session_of, started
 
 from parrotc.runtime.engines.protocol import Finished, GenerateRequest, Piece
 from parrotc.runtime.engines.reference import ReferenceEngine
-from parrotc.runtime.longtexts import LONG
+from parrotc.runtime.longtexts import LONG, LongTexts, beforehand
 from parrotc.runtime.tokenizer import ByteTokenizer
 
 HELD = 0.5  # seconds that a long text takes
@@ -143,3 +143,12 @@ async def test_it_changes_nothing(flow: str, monkeypatch: pytest.MonkeyPatch) ->
             run = await core.invoke(tenant, "p", flow, {"text": "It said: naïve. " * 20})
             said.append((await core.wait_run(tenant, run.id, timeout=60)).result)
     assert said[0] == said[1] and said[0]
+
+
+async def test_ids_at_hand_are_the_callers_own() -> None:
+    encoder = LongTexts(ByteTokenizer())
+    async with beforehand(encoder, [TEXT], [TEXT]):
+        for read in (encoder.encode, encoder.stable_prefix):
+            read(TEXT).clear()
+            assert read(TEXT) == list(TEXT.encode())
+    assert not encoder.encoded and not encoder.certain

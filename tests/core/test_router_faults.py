@@ -1,7 +1,7 @@
 """Whatever happens to an engine, its calls end elsewhere as they would have there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -24,6 +24,7 @@ from virtual import virtually
 from parrotc.runtime.core.router import Router
 from parrotc.runtime.engines.protocol import (
     Constraint,
+    ContextId,
     EngineError,
     FillRequest,
     Finished,
@@ -206,4 +207,88 @@ async def test_a_retry_goes_to_another_engine() -> None:
     used.trick = fails
     await setting.run(context)
     assert (len(used.asked), len(other.asked)) == (2, 1)
+    await setting.close()
+
+
+class Leaving(FaultyEngine):
+    """Is taken over by `other` in the moment in which it says the item number `at`, or has filled,
+    where that is -1."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+        self.leave = lambda: None
+
+    async def fill(self, requests: Sequence[FillRequest]) -> None:
+        await super().fill(requests)
+        if self.at == -1:
+            self.leave()
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
+        number = 0
+        async for item in super().generate(request):
+            if number == self.at or (isinstance(item, Finished) and self.at == LAST):
+                self.leave()
+            number += 1
+            yield item
+
+
+LAST = 1 << 30
+
+
+@pytest.mark.parametrize("at", [-1, 0, 1, LAST], ids=["fill", "first", "second", "end"])
+@virtually
+async def test_an_engine_leaves_in_the_moment_in_which_it_answers(at: int) -> None:
+    """What it says then is nobody's any more: the call has begun to wait for another engine."""
+    engine, other = Leaving(at), FaultyEngine()
+    setting = Setting(engine)
+    setting.engines = (engine, other)
+    engine.leave = lambda: setting.router.register("e0", other)
+    context = await setting.fill()
+    finished = await setting.run(context)
+    assert len(finished.ids) >= 30 and len(other.asked) == 1
+    await setting.close()
+
+
+@virtually
+async def test_a_caller_who_leaves_before_it_is_told_the_end_leaves_nothing() -> None:
+    """Though the engine has ended, and all that was missing was to say so."""
+
+    class Terse(FaultyEngine):
+        async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
+            async for item in super().generate(request):
+                if isinstance(item, Finished):
+                    yield item
+
+    setting = Setting(Terse())
+    context = await setting.fill()
+    items = setting.router.generate(GenerateRequest(-2, context, LONG))
+    assert isinstance(await anext(items), Piece)
+    await items.aclose()
+    assert (await setting.router.ping()).contexts == 1
+    await setting.close()
+
+
+@virtually
+async def test_an_engine_that_goes_while_it_is_asked_to_free_keeps_nothing() -> None:
+    class Stuck(FaultyEngine):
+        stuck = True
+
+        async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
+            if dead and self.stuck:
+                await asyncio.sleep(1e9)
+            await super().free(contexts, dead)
+
+    engine = Stuck()
+    setting = Setting(engine)
+    context = await setting.fill()
+    asked = [GenerateRequest(-n, context, replace(LONG, key=n)) for n in (2, 3)]
+    for request in asked:
+        async for _ in setting.router.generate(request):
+            pass
+    await setting.router.free([-2], dead=True)
+    await setting.router.free([-3])
+    await asyncio.sleep(1)
+    engine.stuck = False
+    await setting.router.remove("e0")
     await setting.close()

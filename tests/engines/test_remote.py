@@ -170,6 +170,12 @@ def test_what_is_no_address(url: str) -> None:
         open_remote(url)
 
 
+@pytest.mark.parametrize("url", ["http://f\x1d\x8c", "http://[1", "http://a b/", "http://x:y"])
+def test_what_looks_like_an_address_and_is_none(url: str) -> None:
+    with pytest.raises(ModelError):
+        open_remote(url)
+
+
 def test_nobody_there() -> None:
     with pytest.raises(ModelError, match="cannot be reached") as caught:
         open_remote("http://127.0.0.1:1")

@@ -228,3 +228,19 @@ def test_a_text_comes_as_it_is_said() -> None:
     assert "".join(piece.text for piece in pieces) == finished.text
     assert len(pieces) == len(finished.text) > 10, "one for each character, as it is whole"
     assert sum((piece.ids for piece in pieces), ()) == finished.ids[: finished.kept]
+
+
+def test_what_was_said_is_read_and_takes_room() -> None:
+    async def work() -> None:
+        cost = CostModel(step=0.0, fill=0.0, row=0.0, read=1.0)
+        engine = SimulatedEngine(cost=cost, limits=Limits(tokens=20), length=3)
+        await engine.fill([FillRequest(1, None, (7,) * 10)])
+        began = now()
+        saying = asyncio.create_task(say(engine, GenerateRequest(2, 1, Sampling(max_tokens=3))))
+        await asyncio.sleep(22)  # in the third of its iterations
+        with pytest.raises(EngineError, match="no room"):
+            await engine.fill([FillRequest(3, None, (8,) * 9)])
+        await saying
+        assert now() - began == 10 + 11 + 12
+
+    virtually(work())

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,8 +53,7 @@ def open_remote(url: str, *, timeout: float = 3600.0) -> "RemoteEngine":
 def fetch_handshake(url: str) -> Handshake:
     """What the engine at `url` says of itself, all that compiling for it needs. Raises
     `ModelError`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    if not _is_address(url):
         raise ModelError(
             f"`{url}` is not the address of an engine", help="give it as in http://localhost:9001"
         )
@@ -65,8 +65,16 @@ def fetch_handshake(url: str) -> Handshake:
             f"the engine at {url} cannot be reached: {getattr(error, 'reason', error)}",
             help="start one with `parrotc engine`, and give the address that it prints",
         ) from None
-    except ValueError as error:
+    except (ValueError, HTTPException) as error:
         raise ModelError(f"{url} cannot be used: {error}") from None
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 class RemoteEngine:
