@@ -3,8 +3,9 @@
     python benchmarks/profile_engine.py --precision int8 --threads 1
 
 The embedded model fills 2,000 tokens in chunks of 512, then 16 sequences with that prompt in common
-step 32 times. Products and attention as torch's profiler counts them; the rest is all other
-time, that of Python and of the profiler among it. With one thread nothing is hidden in waiting.
+step 32 times, and one with a short prompt 64 times. Products and attention as torch's profiler
+counts them; the rest is all other time, that of Python and of the profiler among it. With one
+thread nothing is hidden in waiting.
 """
 
 import argparse
@@ -116,6 +117,10 @@ def main() -> None:
         contexts = [Context(prompt, (n,)) for n in range(16)]
         bench.step([(context, 1) for context in contexts])
         measured(f"{args.precision}, 16 x 32", lambda: bench.decode(contexts, 32))
+        alone = [Context(None, tuple(range(100, 164)))]
+        bench.fill(alone[0])
+        bench.decode(alone, 2)
+        measured(f"{args.precision}, 1 x 64", lambda: bench.decode(alone, 64))
 
 
 if __name__ == "__main__":

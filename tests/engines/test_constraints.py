@@ -5,6 +5,7 @@ The model here is noise that leans more and more towards ending things, so that 
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -126,6 +127,8 @@ def test_what_is_said_matches_as_python_matches(small: Small, pattern: str, seed
     assume(not (pattern.startswith("(?a)") and "(?i" in pattern))
     finished = said(small("smollm"), Constraint(regex=pattern), seed)
     assume(finished.reason != "length")
+    # Rust's tables are newer: what this Python has not heard of is no letter to it
+    assume(all(unicodedata.category(one) != "Cn" for one in finished.text))
     assert re.fullmatch(pattern, finished.text), finished.text
 
 
