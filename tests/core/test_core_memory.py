@@ -95,9 +95,12 @@ async def grown(work: Any, core: ServeCore, calls: int) -> int:
     tracemalloc.start()
     try:
         await work(core, 300)
-        before = await held()
-        await work(core, calls)
-        return await held() - before
+        more = []
+        for _ in range(2):  # a leak grows each time, a cache that fills up does not
+            before = await held()
+            await work(core, calls)
+            more.append(await held() - before)
+        return min(more)
     finally:
         tracemalloc.stop()
 
