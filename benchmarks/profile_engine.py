@@ -117,9 +117,8 @@ def main() -> None:
         contexts = [Context(prompt, (n,)) for n in range(16)]
         bench.step([(context, 1) for context in contexts])
         measured(f"{args.precision}, 16 x 32", lambda: bench.decode(contexts, 32))
-        alone = [Context(None, tuple(range(100, 164)))]
+        alone = [Context(None, tuple(range(5000, 5064)))]
         bench.fill(alone[0])
-        bench.decode(alone, 2)
         measured(f"{args.precision}, 1 x 64", lambda: bench.decode(alone, 64))
 
 
