@@ -397,6 +397,9 @@ static void merge(const step *s, long token) {
     }
 }
 
+/* What native.py cuts by. */
+const int64_t few = FEW, span = SPAN, tile = TILE;
+
 /* Bytes that a thread needs for heads of this size. */
 int64_t scratch_size(int64_t dim) {
     int64_t room = TILE + ROWS, many = (2 * room + 2 * KEYS) * dim * 4 + room * 16;

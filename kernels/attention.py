@@ -12,10 +12,9 @@ as in Hydragen, arXiv:2402.05099.
 import torch
 from torch import Tensor
 
+from parrotc.kernels.limits import DTYPES, require_shapes
 from parrotc.kernels.reads import Batch, Read, reads_of
 from parrotc.kernels.worklist import WorkList
-
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
@@ -138,12 +137,7 @@ def _buffer(work: WorkList, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
 
 
 def _check(queries: Tensor, keys: Tensor, values: Tensor, work: WorkList) -> None:
-    if keys.shape != values.shape or keys.dim() != 4 or keys.shape[1] != work.block:
-        raise ValueError(f"keys {list(keys.shape)}, values {list(values.shape)}")
-    if queries.shape[0] != work.tokens or queries.shape[2] != keys.shape[3]:
-        raise ValueError(f"queries {list(queries.shape)} for {work.tokens} tokens")
-    if queries.shape[1] % keys.shape[2]:
-        raise ValueError(f"{queries.shape[1]} heads over {keys.shape[2]} key heads")
+    require_shapes(queries, keys, values, work)
     if not queries.dtype == keys.dtype == values.dtype or queries.dtype not in DTYPES:
         raise ValueError(f"dtypes {queries.dtype}, {keys.dtype}, {values.dtype}")
     if not (keys.is_contiguous() and values.is_contiguous() and queries.stride(2) == 1):

@@ -25,14 +25,19 @@ _PATIENCE = 120.0  # seconds that a compiler has
 def load(name: str, folder: Path) -> ctypes.CDLL | None:
     """The library of a C file. torch must be imported first, so that both use one OpenMP, and one
     team of threads. Blocks for some seconds where it has to compile."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
+    command = compiler()
+    if command is None:
         return None
     try:
-        path = compiled(Path(__file__).with_name(name), folder, compiler)
+        path = compiled(Path(__file__).with_name(name), folder, command)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def compiler() -> str | None:
+    """The C compiler that there is, if any."""
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
 
 
 def compiled(source: Path, folder: Path, compiler: str) -> Path:
@@ -43,9 +48,8 @@ def compiled(source: Path, folder: Path, compiler: str) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _require_own(folder)
-    version = _output(compiler, "--version")
     texts = [file.read_text("utf-8") for file in (source, *sorted(source.parent.glob("*.h")))]
-    digest = sha256("\0".join((*texts, *FLAGS, version, _processor())).encode())
+    digest = sha256("\0".join((*texts, *FLAGS, _version(compiler), _processor())).encode())
     path = folder / f"{source.stem}-{digest.hexdigest()[:24]}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as room:
@@ -54,6 +58,11 @@ def compiled(source: Path, folder: Path, compiler: str) -> Path:
             made.replace(path)  # at once: another process may be doing the same
     _require_own(path)
     return path
+
+
+@cache
+def _version(compiler: str) -> str:
+    return _output(compiler, "--version")
 
 
 def _output(*command: str) -> str:

@@ -4,6 +4,9 @@ A model that asks for one of these gets an error and never an approximation.
 """
 
 import torch
+from torch import Tensor
+
+from parrotc.kernels.worklist import WorkList
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -28,3 +31,13 @@ def refuse(
         raise ValueError(f"attention with a sliding window ({window}) is not supported")
     if alibi:
         raise ValueError("attention with ALiBi slopes is not supported")
+
+
+def require_shapes(queries: Tensor, keys: Tensor, values: Tensor, work: WorkList) -> None:
+    """Raise `ValueError` unless the shapes are those that attention on a CPU has for `work`."""
+    if keys.shape != values.shape or keys.dim() != 4 or keys.shape[1] != work.block:
+        raise ValueError(f"keys {list(keys.shape)}, values {list(values.shape)}")
+    if queries.shape[0] != work.tokens or queries.shape[2] != keys.shape[3]:
+        raise ValueError(f"queries {list(queries.shape)} for {work.tokens} tokens")
+    if queries.shape[1] % keys.shape[2]:
+        raise ValueError(f"{queries.shape[1]} heads over {keys.shape[2]} key heads")

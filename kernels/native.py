@@ -13,16 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from parrotc.kernels.compiled import load
+from parrotc.kernels.limits import require_shapes
 from parrotc.kernels.worklist import Item, WorkList
 
 _VECTORS = {1, 2, 4, 5, 6, 8}  # of 16 numbers in a head: the sizes that there is code for
 _LANES = 16
-_FEW, _SPAN, _TILE = 8, 512, 192  # as in attention.c
 _SEGMENT = 2048  # keys of a segment that many rows read, at most, and at least:
 _LEAST = 256
 _SHARES = 4  # pieces of work for each thread, so that none waits long for the last
@@ -39,11 +40,12 @@ def native(folder: Path) -> Attend | None:
     library.attend.argtypes = (ctypes.POINTER(_Step), ctypes.c_int, ctypes.c_int)
     library.scratch_size.restype = ctypes.c_int64
     library.scratch_size.argtypes = (ctypes.c_int64,)
+    sizes = _Sizes(*(ctypes.c_int64.in_dll(library, name).value for name in _Sizes._fields))
 
     def attend(
         queries: Tensor, keys: Tensor, values: Tensor, work: WorkList, *, scale: float | None = None
     ) -> Tensor:
-        return _attend(library, queries, keys, values, work, scale)
+        return _attend(library, sizes, queries, keys, values, work, scale)
 
     return attend
 
@@ -84,8 +86,18 @@ class _Step(ctypes.Structure):
     )
 
 
+class _Sizes(NamedTuple):
+    """What attention.c is made for: folded rows that are not packed, keys that they read at once,
+    and folded rows that share a packing."""
+
+    few: int
+    span: int
+    tile: int
+
+
 def _attend(
     library: ctypes.CDLL,
+    sizes: _Sizes,
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -101,8 +113,10 @@ def _attend(
     out = torch.empty((tokens, heads, dim))
     if not tokens:
         return out
-    threads = torch.get_num_threads()
-    cuts = work.once(cuts_of, heads // keys.shape[2], threads)
+    threads, group = torch.get_num_threads(), heads // keys.shape[2]
+    if group > sizes.tile:
+        raise ValueError(f"{group} queries share a key head; {sizes.tile} may")
+    cuts = work.once(cuts_of, group, threads, sizes)
     size = library.scratch_size(dim)
     room = work.once(_room, heads, dim, cuts.parts, threads * size)
     step = _Step(
@@ -150,7 +164,7 @@ def _room(work: WorkList, heads: int, dim: int, parts: int, scratch: int) -> _Ro
     )
 
 
-def cuts_of(work: WorkList, group: int, threads: int) -> Cuts:
+def cuts_of(work: WorkList, group: int, threads: int, sizes: _Sizes) -> Cuts:
     """The segments and units of a step, the dearest first; `group` queries share a key head."""
     table: list[int] = []
     rows: list[int] = []
@@ -158,11 +172,11 @@ def cuts_of(work: WorkList, group: int, threads: int) -> Cuts:
     units: list[tuple[int, tuple[int, int, int]]] = []
     of_row: list[list[int]] = [[] for _ in range(work.tokens)]
     parts = 0
-    tile = max(1, _TILE // group)
+    tile = sizes.tile // group
     share = _cost(work.items, group) // (threads * _SHARES)
     for item in work.items:
         count = len(item.rows)
-        begin, span = len(table), _span(item, group, tile, share, work.block)
+        begin, span = len(table), _span(item, group, share, work.block, sizes)
         table += item.blocks
         rows += item.rows
         for first in range(0, item.length, span):
@@ -199,10 +213,11 @@ def _cost(items: tuple[Item, ...], group: int) -> int:
     return sum(len(item.rows) * group * item.length for item in items)
 
 
-def _span(item: Item, group: int, tile: int, share: int, block: int) -> int:
+def _span(item: Item, group: int, share: int, block: int, sizes: _Sizes) -> int:
     """Keys of a segment of this item: as many as keep a tile's work below a `share`."""
-    folded = min(len(item.rows), tile) * group
-    most, least = (_SPAN, _SPAN // 4) if folded <= _FEW else (_SEGMENT, _LEAST)
+    folded = min(len(item.rows), sizes.tile // group) * group
+    few = folded <= sizes.few
+    most, least = (sizes.span, sizes.span // 4) if few else (_SEGMENT, _LEAST)
     span = max(least, min(most, share // folded))
     return max(1, span // block) * block
 
@@ -212,12 +227,7 @@ def _ints(numbers: list[int] | list[tuple[int, ...]] | list[tuple[int, int, int]
 
 
 def _check(queries: Tensor, keys: Tensor, values: Tensor, work: WorkList) -> None:
-    if keys.shape != values.shape or keys.dim() != 4 or keys.shape[1] != work.block:
-        raise ValueError(f"keys {list(keys.shape)}, values {list(values.shape)}")
-    if queries.shape[0] != work.tokens or queries.shape[2] != keys.shape[3]:
-        raise ValueError(f"queries {list(queries.shape)} for {work.tokens} tokens")
-    if queries.shape[1] % keys.shape[2]:
-        raise ValueError(f"{queries.shape[1]} heads over {keys.shape[2]} key heads")
+    require_shapes(queries, keys, values, work)
     if keys.dtype != values.dtype or keys.dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"pools of {keys.dtype} and {values.dtype}")
     if not supports(queries.shape[2], queries.dtype):

@@ -85,21 +85,18 @@ def fused(
     dense: Dense,
 ) -> Fused | None:
     """The fused form of a model in int8, or None for one that it does not fit."""
-    fits = (
-        shape.is_gated
-        and shape.activation == "silu"
-        and turns is not None
-        and turns.dtype == torch.complex64
-        and all(width % LANES == 0 for width in (shape.hidden, shape.inner, shape.head_dim))
-        and 2 * turns.shape[1] % LANES == 0
-    )
-    parts = [_fused(layer) for layer in layers]
-    found = [part for part in parts if part is not None]
-    is_right = isinstance(norm, RmsNorm) and isinstance(head, Int8Linear)
-    if not fits or len(found) < len(parts) or not is_right or not _is_plain(head):
+    if not shape.is_gated or shape.activation != "silu":
         return None
-    assert turns is not None and isinstance(norm, RmsNorm) and isinstance(head, Int8Linear)
-    return Fused(shape, tuple(found), norm, head, turns.contiguous(), dense)
+    if turns is None or turns.dtype != torch.complex64:
+        return None
+    widths = shape.hidden, shape.inner, shape.head_dim, 2 * turns.shape[1]
+    if any(width % LANES for width in widths):
+        return None
+    found = [part for part in map(_fused, layers) if part is not None]
+    match norm, head:
+        case RmsNorm(), Int8Linear() if len(found) == len(layers) and _is_plain(head):
+            return Fused(shape, tuple(found), norm, head, turns.contiguous(), dense)
+    return None
 
 
 def _fused(layer: Layer) -> _Layer | None:
