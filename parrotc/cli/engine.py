@@ -2,13 +2,13 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from parrotc.cli.command import Command, format_option
+from parrotc.cli.serve import require_server
 
 if TYPE_CHECKING:
     from parrotc.runtime.engines.config import EngineConfig
@@ -33,7 +33,7 @@ def command(path: str | None, host: str | None, port: int | None) -> None:
     """
     from parrotc.runtime.engines.config import EngineConfig, read_config
 
-    _require_server()
+    require_server("parrotc.runtime.engines.http.server")
     config, notes = read_config(Path(path)) if path else (EngineConfig(), [])
     for note in notes:
         click.echo(f"note: {note}", err=True)
@@ -41,19 +41,6 @@ def command(path: str | None, host: str | None, port: int | None) -> None:
     config = config.model_copy(update={n: v for n, v in given.items() if v is not None})
     engine, template = _open(config)
     asyncio.run(_serve(config, engine, template))
-
-
-def _require_server() -> None:
-    """Raises `CompileError` where the server cannot be imported: before the model is loaded."""
-    from parrotc.ir.diagnostic import CompileError, Diagnostic
-
-    try:
-        import_module("parrotc.runtime.engines.http.server")
-    except ImportError as error:
-        help = "pip install 'parrotc[serve]'"
-        raise CompileError(
-            [Diagnostic("E0610", f"nothing can be served: {error}", help=help)]
-        ) from None
 
 
 def _open(config: "EngineConfig") -> "tuple[Engine, ChatTemplate | None]":

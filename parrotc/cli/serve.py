@@ -42,12 +42,12 @@ def command(path: str | None, **given: str | int | None) -> None:
     _serve(config)
 
 
-def require_server() -> None:
+def require_server(module: str = "parrotc.runtime.server.app") -> None:
     """Raises `CompileError` where the server cannot be imported: before a model is loaded."""
     from parrotc.ir.diagnostic import CompileError, Diagnostic
 
     try:
-        import_module("parrotc.runtime.server.app")
+        import_module(module)
     except ImportError as error:
         help = "pip install 'parrotc[serve]'"
         raise CompileError(

@@ -140,18 +140,13 @@ class MockedEngine:
         self._contexts = Contexts(self.tokenizer.context_length)
 
     async def fill(self, requests: Sequence[FillRequest]) -> None:
-        for name, context in self._contexts.made(requests).items():
-            self._contexts.keep(name, context)
+        self._contexts.fill(requests)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
-        parent = self._contexts.get(request.parent)
-        parent.holders += 1
-        try:
+        with self._contexts.held(request.parent) as parent:
             finished = self._mock.said(self.tokenizer.decode(ids_of(parent)), request)
             yield Piece(finished.text, finished.ids)
-            self._contexts.keep(request.context, self._contexts.grown(parent, finished.ids))
-        finally:
-            self._contexts.drop(parent)
+            self._contexts.go_on(request, parent, finished)
         yield finished
 
     async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:

@@ -5,6 +5,7 @@ of contexts as attention would read them.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -82,6 +83,27 @@ class Contexts:
             context.parent.holders += 1
         self.named[name] = context
         self.tokens += len(context.ids)
+
+    def fill(self, requests: Sequence[FillRequest]) -> int:
+        """Keep what `requests` ask for; gives the number of its tokens. Raises `EngineError`."""
+        made = self.made(requests)
+        for name, context in made.items():
+            self.keep(name, context)
+        return sum(len(context.ids) for context in made.values())
+
+    @contextmanager
+    def held(self, name: ContextId) -> Iterator[Context]:
+        """A context that stays while something is generated after it. Raises `EngineError`."""
+        context = self.get(name)
+        context.holders += 1
+        try:
+            yield context
+        finally:
+            self.drop(context)
+
+    def go_on(self, request: GenerateRequest, parent: Context, finished: Finished) -> None:
+        """Keep what a generation after `parent` leaves. Raises `EngineError`."""
+        self.keep(request.context, self.grown(parent, finished.ids[: finished.kept]))
 
     def free(self, names: Sequence[ContextId]) -> None:
         for name in names:

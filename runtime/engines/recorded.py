@@ -55,10 +55,8 @@ class RecordingEngine:
             self._contexts.keep(name, context)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
-        parent = self._contexts.get(request.parent)
-        parent.holders += 1
         pieces: list[Piece] = []
-        try:
+        with self._contexts.held(request.parent) as parent:
             # every engine's `generate` is a generator: closing it is how it is cancelled
             answer = cast(Any, self._engine.generate(request))
             async with aclosing(answer):
@@ -69,8 +67,6 @@ class RecordingEngine:
                     else:
                         self._finish(parent, request, tuple(pieces), item)
                     yield item
-        finally:
-            self._contexts.drop(parent)
 
     def _finish(
         self,
@@ -79,8 +75,7 @@ class RecordingEngine:
         pieces: tuple[Piece, ...],
         finished: Finished,
     ) -> None:
-        grown = self._contexts.grown(parent, finished.ids[: finished.kept])
-        self._contexts.keep(request.context, grown)
+        self._contexts.go_on(request, parent, finished)
         ids, model = ids_of(parent), self._recorder.model.name
         prompt = self.tokenizer.decode(ids)
         found = key(model, ids, request)
@@ -113,13 +108,10 @@ class ReplayEngine:
         self._generated = 0
 
     async def fill(self, requests: Sequence[FillRequest]) -> None:
-        for name, context in self._contexts.made(requests).items():
-            self._contexts.keep(name, context)
+        self._contexts.fill(requests)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
-        parent = self._contexts.get(request.parent)
-        parent.holders += 1
-        try:
+        with self._contexts.held(request.parent) as parent:
             ids = ids_of(parent)
             answer = self._recording.answers.get(key(self._model.name, ids, request))
             if answer is None:
@@ -128,11 +120,8 @@ class ReplayEngine:
                 yield piece
                 await asyncio.sleep(0)
             finished = answer.finished
-            grown = self._contexts.grown(parent, finished.ids[: finished.kept])
-            self._contexts.keep(request.context, grown)
+            self._contexts.go_on(request, parent, finished)
             self._generated += len(finished.ids)
-        finally:
-            self._contexts.drop(parent)
         yield finished
 
     async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:

@@ -60,28 +60,22 @@ class ReferenceEngine:
 
     async def fill(self, requests: Sequence[FillRequest]) -> None:
         await self._work(*requests)
-        for name, context in self._contexts.made(requests).items():
-            self._contexts.keep(name, context)
-            self._filled += len(context.ids)
+        self._filled += self._contexts.fill(requests)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
         self._running += 1
-        parent: Context | None = None
         try:
             await self._work(request)
-            parent = self._contexts.get(request.parent)
-            parent.holders += 1
-            drawn = self._draw(parent, request)
-            require_said(request, drawn.ids)
-            for piece in pieces(drawn, self.tokenizer, _PIECE):
-                yield piece
-                await asyncio.sleep(0)
-            grown = self._contexts.grown(parent, drawn.ids[: drawn.kept])
-            self._contexts.keep(request.context, grown)
+            with self._contexts.held(request.parent) as parent:
+                drawn = self._draw(parent, request)
+                require_said(request, drawn.ids)
+                for piece in pieces(drawn, self.tokenizer, _PIECE):
+                    yield piece
+                    await asyncio.sleep(0)
+                self._contexts.go_on(request, parent, drawn)
             self._generated += len(drawn.ids)
         finally:
             self._running -= 1
-            self._contexts.drop(parent)
         yield drawn
 
     async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
