@@ -19,7 +19,8 @@ P = TypeVar("P", bound=BaseModel)
 C = TypeVar("C", bound="_Call")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+# values are seldom equal and some are secret: only field names go to pydantic's string cache
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, cache_strings="keys")
 
 
 class SamplingConfig(BaseModel):

@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Body(BaseModel):
-    """Only fields that exist, and "5" is no number."""
+    """Only fields that exist, and "5" is no number. Values, secrets among them, are not kept."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, cache_strings="keys")

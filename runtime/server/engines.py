@@ -23,7 +23,7 @@ Json = Any
 class EngineConfigBody(BaseModel):
     """What of an engine's config a core reads; the rest is the engine's own affair."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, cache_strings="keys")
 
     name: str = Field(
         default="", validation_alias=AliasChoices("name", "engine_name"), max_length=128

@@ -2,55 +2,27 @@
 
 import asyncio
 import gc
-import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from functools import partial
 
 import pytest
 from cores import call, given, made, output, plan_bytes, session_of, started
+from leaks import SAY, Trivial, grown, room
 
 from parrotc.runtime.core.core import ServeCore
 from parrotc.runtime.core.graph import Call
 from parrotc.runtime.core.runs import Run
 from parrotc.runtime.core.variables import SemanticVariable
-from parrotc.runtime.engines.protocol import (
-    ContextId,
-    FillRequest,
-    Finished,
-    GenerateRequest,
-    Piece,
-)
-from parrotc.runtime.engines.reference import ReferenceEngine
 
 # without coverage, which is counted too: so in the ring of the oracle
 MANY = pytest.mark.parametrize(
     "calls",
     [
-        pytest.param(500, marks=pytest.mark.oracle),
+        pytest.param(1000, marks=pytest.mark.oracle),
         pytest.param(100_000, marks=pytest.mark.night),
     ],
 )
-LEAST = 100  # bytes, on average, that a forgotten call would leave at the least
 OURS = (Call, SemanticVariable, Run)
-SAY = """
-pfunc say(q: int) -> str:
-    "Say {{q}}: {{gen max_tokens=8}}"
-
-flow main(n: int) -> list[str]:
-    return [say(q=i) for i in range(n)]
-"""
-
-
-class Trivial(ReferenceEngine):
-    """Says `x` to everything."""
-
-    async def fill(self, requests: Sequence[FillRequest]) -> None: ...
-
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
-        yield Finished("end", "x", (120,), 1)
-
-    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None: ...
 
 
 async def sessions_of_calls(core: ServeCore, calls: int) -> None:
@@ -83,36 +55,14 @@ def counted() -> Counter[str]:
     return Counter(kind.__name__ for kind in kinds if kind in OURS)
 
 
-async def held() -> int:
-    """Bytes, when all that ends soon has ended."""
-    await asyncio.sleep(0.1)
-    gc.collect()
-    return tracemalloc.get_traced_memory()[0]
-
-
-async def grown(work: Any, core: ServeCore, calls: int) -> int:
-    """Bytes that so many calls leave behind, once all that is made once is there."""
-    tracemalloc.start()
-    try:
-        await work(core, 300)
-        more = []
-        for _ in range(2):  # a leak grows each time, a cache that fills up does not
-            before = await held()
-            await work(core, calls)
-            more.append(await held() - before)
-        return min(more)
-    finally:
-        tracemalloc.stop()
-
-
 @MANY
 async def test_sessions_that_are_over_leave_nothing(calls: int) -> None:
     others = counted()  # what earlier tests have left to be collected
     async with started(Trivial()) as core:
-        more = await grown(sessions_of_calls, core, calls)
+        more = await grown(partial(sessions_of_calls, core), calls)
         assert counted() - others == Counter()
         assert core.stats()["calls"] == core.stats()["sessions"] == 0
-        assert more < LEAST * calls
+        assert more < room(calls)
 
 
 @MANY
@@ -120,9 +70,9 @@ async def test_runs_that_are_forgotten_leave_nothing(calls: int) -> None:
     others = counted()
     async with started(Trivial(), max_finished_runs=3) as core:
         await core.put_plan(core.tenant(None), "p", plan_bytes(SAY))
-        more = await grown(runs_of_calls, core, calls)
+        more = await grown(partial(runs_of_calls, core), calls)
         assert counted() - others == Counter(Run=3)
-        assert more < LEAST * calls
+        assert more < room(calls)
 
 
 async def test_waiting_in_vain_leaves_nothing() -> None:

@@ -1,48 +1,19 @@
 """R5: whatever is asked over HTTP, and however often, leaves nothing behind."""
 
-import asyncio
-import gc
-import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
 import pytest
 from cores import plan_bytes
 from fronted import Front, fronted
+from leaks import SAY, Trivial, grown, room
 
-from parrotc.runtime.engines.protocol import (
-    ContextId,
-    FillRequest,
-    Finished,
-    GenerateRequest,
-    Piece,
-)
-from parrotc.runtime.engines.reference import ReferenceEngine
-
-LEAST = 100  # bytes, on average, that a forgotten call would leave at the least
-FEW, MANY = 300, 100_000
+FEW, MANY = 1000, 100_000
 OF_RUN, OF_SESSION = 50, 5
-SAY = """
-pfunc say(q: int) -> str:
-    "Say {{q}}: {{gen max_tokens=8}}"
-
-flow main(n: int) -> list[str]:
-    return [say(q=i) for i in range(n)]
-"""
 NUMBERS = count()
 OUT = {"name": "a", "is_output": True, "sampling_config": {"max_gen_length": 8}}
-
-
-class Trivial(ReferenceEngine):
-    """Says `x` to everything."""
-
-    async def fill(self, requests: Sequence[FillRequest]) -> None: ...
-
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
-        yield Finished("end", "x", (120,), 1)
-
-    async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None: ...
 
 
 async def sessions(front: Front, calls: int) -> None:
@@ -77,13 +48,6 @@ async def refusals(front: Front, calls: int) -> None:
         assert (await front.ask("GET", f"/nowhere/{number}"))[0] == 404
 
 
-async def held() -> int:
-    """Bytes, when all that ends soon has ended."""
-    await asyncio.sleep(0.1)
-    gc.collect()
-    return tracemalloc.get_traced_memory()[0]
-
-
 @pytest.mark.parametrize(
     "calls",
     [  # without coverage, which is counted too: so in the ring of the oracle
@@ -98,16 +62,6 @@ async def test_r5_what_is_over_leaves_nothing(
     config: dict[str, Any] = {"max_finished_runs": 3}
     async with fronted(Trivial(), **config) as front:
         await front.ask("PUT", "/v1/plans/p", plan_bytes(SAY))
-        tracemalloc.start()
-        try:
-            await work(front, FEW)  # what is made once is there, and caches are full
-            grown = []
-            for _ in range(2):  # a leak grows each time, a cache that fills up does not
-                before = await held()
-                await work(front, calls)
-                grown.append(await held() - before)
-            assert min(grown) < LEAST * calls
-        finally:
-            tracemalloc.stop()
+        assert await grown(partial(work, front), calls) < room(calls)
         stats = front.core.stats()
         assert stats["calls"] == stats["queued"] == stats["sessions"] == 0
