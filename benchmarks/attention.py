@@ -1,7 +1,7 @@
 """One layer of shared-prefix decode attention: ours, ours without sharing, and others.
 
-    python benchmarks/attention.py                      # the device at hand
-    python benchmarks/attention.py --device cpu --quick
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/attention.py    # the device at hand, into results/
+    python benchmarks/attention.py --device cpu --quick --output /tmp/quick.json
 
 Everything runs in one process over the same physical blocks. On a GPU each call is captured in a
 CUDA graph where it can be, and timed with the L2 cache warm and flushed. Gigabytes a second are of
@@ -13,9 +13,7 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,10 +23,14 @@ from typing import Any
 
 import torch
 from attention_peers import Problem, Run, Tree, peers
+from attention_timers import CpuTimer, GpuTimer, copy_bandwidth
 from torch import Tensor
 
+from parrotc.kernels.attention import attend as torch_attend
 from parrotc.kernels.gate import Attend, measure_gate
+from parrotc.kernels.native import native
 from parrotc.kernels.worklist import Gate, plan_work
+from parrotc.runtime.models import cache_folder
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -59,9 +61,12 @@ class Measure:
 
 @dataclass
 class Record:
-    device: str
+    """`load` is the machine's load average of a minute before and after."""
+
+    machine: str
     torch: str
-    load_before: tuple[float, float, float]
+    threads: int
+    load: list[float]
     copy_gigabytes_per_second: float
     gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     measures: list[Measure] = field(default_factory=list)
@@ -144,77 +149,6 @@ def dense(problem: Problem) -> Tensor:
     return torch.stack(rows)
 
 
-class CpuTimer:
-    """The median of runs, all ways in turn, so that what else the machine does hits all alike."""
-
-    def __init__(self, repeats: int) -> None:
-        self.repeats = repeats
-
-    def times(self, runs: Sequence[Run]) -> list[tuple[float, float | None]]:
-        seconds: list[list[float]] = [[] for _ in runs]
-        for _ in range(self.repeats):
-            for run, found in zip(runs, seconds, strict=True):
-                start = time.perf_counter()
-                run()
-                found.append(time.perf_counter() - start)
-        return [(statistics.median(found), None) for found in seconds]
-
-
-class GpuTimer:
-    """Graph replays between events: back to back, and each after the L2 cache was flushed."""
-
-    def __init__(self, repeats: int) -> None:
-        self.repeats = repeats
-        self._flush = torch.empty(256 * 2**20, dtype=torch.int8, device="cuda")
-
-    def times(self, runs: Sequence[Run]) -> list[tuple[float, float | None]]:
-        return [self._one(_captured(run)) for run in runs]
-
-    def _one(self, run: Callable[[], object]) -> tuple[float, float | None]:
-        def event() -> torch.cuda.Event:
-            return torch.cuda.Event(enable_timing=True)
-
-        start, end = event(), event()
-        start.record()
-        for _ in range(self.repeats):
-            run()
-        end.record()
-        pairs = []
-        for _ in range(self.repeats):
-            self._flush.zero_()
-            pairs.append((event(), event()))
-            pairs[-1][0].record()
-            run()
-            pairs[-1][1].record()
-        torch.cuda.synchronize()
-        flushed = statistics.median(first.elapsed_time(last) for first, last in pairs)
-        return start.elapsed_time(end) / self.repeats / 1e3, flushed / 1e3
-
-
-def _captured(run: Run) -> Callable[[], object]:
-    """A replay of the call's graph; the call itself where it cannot be captured."""
-    for _ in range(3):
-        run()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    try:
-        with torch.cuda.graph(graph):
-            run()
-    except RuntimeError:
-        torch.cuda.synchronize()
-        return run
-    return graph.replay
-
-
-def copy_bandwidth(device: torch.device, timer: CpuTimer | GpuTimer) -> float:
-    """Bytes read and written a second by a copy that fits no cache."""
-    size = 2**30 if device.type == "cuda" else 2**27
-    source = torch.ones(size, dtype=torch.int8, device=device)
-    target = torch.empty_like(source)
-    ((seconds, _),) = timer.times([lambda: target.copy_(source)])
-    return 2 * size / seconds
-
-
 def measure(shape: Shape, record: Record, bench: "Bench") -> None:
     """All ways of one shape, in one loop. What fails is recorded, and the others go on."""
     problem = problem_of(shape, bench.dtype, bench.device)
@@ -223,6 +157,10 @@ def measure(shape: Shape, record: Record, bench: "Bench") -> None:
         "ours, gate": lambda: ours(problem, bench.attend, gate),
         "ours, all shared": lambda: ours(problem, bench.attend, Gate.always()),
         "ours, none shared": lambda: ours(problem, bench.attend, Gate.never()),
+        **{
+            f"ours {name}": partial(ours, problem, attend, gate)
+            for name, attend in bench.others.items()
+        },
         **peers(problem),
     }
     expected, runs, errors = dense(problem), {}, {}
@@ -261,6 +199,7 @@ def crossover(
 ) -> None:
     """Shared against unshared by prefix length, and what the gate would say."""
     gate = bench.gate(heads, record)
+    print(f"\n{'readers':>8}{'prefix':>8}{'shared us':>12}{'apart us':>12}  the gate shares")
     for readers in (2, 8, 64):
         for prefix in prefixes:
             shape = Shape("", heads, star(readers, prefix, 64))
@@ -275,24 +214,29 @@ def crossover(
                 "gate_shares": gate.shares(readers, readers, prefix),
             }
             record.crossover.append(row)
-            print(row, flush=True)
+            print("{:8}{:8}{:12}{:12}  {}".format(*row.values()), flush=True)
 
 
 class Bench:
-    """The device, the implementation and the timer of a run; gates are measured once a shape."""
+    """The device, the implementation that the engine has there, the other ones of ours, and the
+    timer of a run; gates are measured once a shape."""
 
     def __init__(self, device: torch.device, repeats: int) -> None:
         self.device = device
+        self.others: dict[str, Attend] = {}
         if device.type == "cuda":
             from parrotc.kernels.triton_attention import attend as triton_attend
 
             self.attend: Attend = triton_attend
-            self.dtype, self.timer = torch.bfloat16, GpuTimer(repeats)
+            self.dtype = torch.bfloat16
+            self.timer: CpuTimer | GpuTimer = GpuTimer(repeats)
         else:
-            from parrotc.kernels.attention import attend as torch_attend
-
-            self.attend = torch_attend
-            self.dtype, self.timer = torch.float32, CpuTimer(repeats)
+            compiled = native(cache_folder() / "kernels")
+            self.attend = compiled or torch_attend
+            if compiled is not None:
+                self.others["in torch, gate"] = torch_attend
+            self.dtype = torch.float32
+            self.timer = CpuTimer(repeats)
         self._gates: dict[tuple[int, int, int], Gate] = {}
 
     def gate(self, heads: tuple[int, int, int], record: Record) -> Gate:
@@ -314,7 +258,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="small shapes, few repeats")
     parser.add_argument("--threads", type=int, default=0, help="0: as torch chooses")
-    parser.add_argument("--output", type=Path, help="instead of results/attention-DEVICE.json")
+    parser.add_argument("--output", type=Path, help="instead of results/attention_DEVICE.json")
     args = parser.parse_args()
 
     if args.threads:
@@ -322,10 +266,13 @@ def main() -> int:
     device = torch.device(args.device)
     cuda = device.type == "cuda"
     bench = Bench(device, 5 if args.quick else 50 if cuda else 15)
-    name = torch.cuda.get_device_name(device) if cuda else f"cpu {platform.machine()}"
+    name = torch.cuda.get_device_name(device) if cuda else _processor()
     rate = round(copy_bandwidth(device, bench.timer) / 1e9, 2)
-    record = Record(name, torch.__version__, os.getloadavg(), rate)
-    print(f"{name}, torch {torch.__version__}, copy {rate} GB/s")
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    record = Record(name, torch.__version__, threads, [round(load, 2)], rate)
+    print(
+        f"{name}, torch {torch.__version__}, {threads} threads, copy {rate} GB/s, load {load:.1f}"
+    )
     print(
         f"{'shape':32}{'way':28}{'warm us':>10}{'flushed':>10}{'GB/s':>9}{'copy':>8}"
         f"{'TFLOP/s':>10}{'error':>10}"
@@ -335,11 +282,16 @@ def main() -> int:
     lengths = (64, 256) if args.quick else (16, 64, 128, 256, 512, 1024, 2048)
     heads = (32, 8, 128) if cuda else (9, 3, 64)
     crossover(heads, lengths, record, bench)
-    slug = "-".join(name.lower().split())
-    output = args.output or RESULTS / f"attention-{slug}.json"
-    output.parent.mkdir(exist_ok=True)
+    record.load.append(round(os.getloadavg()[0], 2))
+    output = args.output or RESULTS / f"attention_{device.type}.json"
     output.write_text(json.dumps(asdict(record), indent=1) + "\n")
     return 0
+
+
+def _processor() -> str:
+    """What kind of processor this is, as `peers.py` says it, with its widest vectors."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()}, {os.cpu_count()} cores, {vectors}"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 The program is one flow without loops: reports of ten findings each, every finding a call of its
 own with a shared system message, constants that differ, and the values of the call before it.
-Each size runs in a process of its own, so that its peak memory is its own. Exit 1 if a bound of
-`BOUNDS` is exceeded or time grows faster than calls to the power `SLOPE`.
+Each size runs in a process of its own, so that its peak memory is its own. What was measured is
+kept in `results/compile.json`. Exit 1 if a bound of `BOUNDS` is exceeded or time grows faster than
+calls to the power `SLOPE`.
 """
 
 import json
@@ -15,6 +16,7 @@ import sys
 import time
 from itertools import pairwise
 from math import log
+from pathlib import Path
 
 import click
 
@@ -42,6 +44,7 @@ from parrotc.passes.target import ModelTarget, Target
 from parrotc.runtime.template import Template
 from parrotc.runtime.tokenizer import ByteTokenizer
 
+RESULTS = Path(__file__).parent / "results"
 BOUNDS = {10_000: (10.0, 6.0), 100_000: (120.0, 6.0)}  # calls → seconds, GiB
 SLOPE = 1.15
 FINDINGS = 10  # calls of one report
@@ -125,6 +128,8 @@ def main(calls: tuple[int, ...], passes: bool, alone: bool) -> None:
         print(f"{count:>8,} calls  {row['seconds']:8.2f} s  {row['gib']:6.2f} GiB")
         for name, seconds in row["passes"] if passes else ():
             print(f"{'':>16} {seconds:8.2f} s  {name}")
+    kept = [{name: row[name] for name in ("calls", "seconds", "gib")} for row in rows]
+    (RESULTS / "compile.json").write_text(json.dumps({"measures": kept}, indent=1) + "\n", "utf-8")
     sys.exit(1 if list(_exceeded(rows)) else 0)
 
 

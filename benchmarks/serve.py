@@ -2,18 +2,21 @@
 
     python benchmarks/serve.py
     python benchmarks/serve.py --http --calls 5000 --engines 1
+    python benchmarks/serve.py --journal --calls 5000 --engines 1
 
 Engines answer in one turn of the loop, so that what is measured is what stands before them.
 *In process*: through a `Router` alone, its scheduler included. *HTTP*: a whole core in a process of
-its own, the client on the same machine. `serve_parts` says what the calls are. The must is 1,500
-calls/s in process, over HTTP 300 semantic calls/s and 1,000 calls/s of plans. One part replaces
-only its own numbers in the file, with the load of the machine before and after.
+its own, the client on the same machine; *journal*: the same with one. `serve_parts` says what the
+calls are. The must is 1,500 calls/s in process, over HTTP 300 semantic calls/s and 1,000 calls/s of
+plans. One part replaces only its own numbers in the file, with the load of the machine before and
+after.
 """
 
 import argparse
 import json
 import os
 import platform
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +30,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--in-process", action="store_true", help="only through a router")
     parser.add_argument("--http", action="store_true", help="only over HTTP")
+    parser.add_argument("--journal", action="store_true", help="only over HTTP with a journal")
     parser.add_argument("--engines", type=int, nargs="+", default=[1, 100, 1000])
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--out", type=Path, default=RESULTS / "serve.json")
     args = parser.parse_args()
     record: dict[str, Any] = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
-    for name, is_wanted, measure in (
-        ("in_process", args.in_process or not args.http, in_process),
-        ("http", args.http or not args.in_process, over_http),
-    ):
-        if is_wanted:
+    only = {"in_process": args.in_process, "http": args.http, "journal": args.journal}
+    journaled = partial(over_http, journaled=True)
+    for name, measure in (("in_process", in_process), ("http", over_http), ("journal", journaled)):
+        if only[name] or not any(only.values()):
             load = [os.getloadavg()[0]]
             found = measure(args.engines, args.calls)
             load.append(os.getloadavg()[0])

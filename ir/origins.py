@@ -30,7 +30,7 @@ Sources = tuple[Source, ...]
 
 _OTHER: Sources = (None,)
 _JOINING = ("list", "record")  # functions whose results hold all their arguments
-_TAKING = ("get", "index", "flatten", "repeat", "present", "slice")  # those that hold the first
+_TAKING = ("get", "index", "flatten", "repeat", "as", "present", "slice")  # that hold the first
 
 
 class Origins:

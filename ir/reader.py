@@ -82,24 +82,21 @@ class Reader:
 
     def json(self) -> Json:
         """JSON data."""
-        try:
-            data, end = _scan_json(self.text, self.at)
-        except ValueError:
-            self.fail("expected JSON data")
-        self.at = end
-        self._skip()
-        return data
+        return self._json()[0]
 
     def json_text(self) -> str:
         """JSON data as it is written."""
+        return self._json()[1]
+
+    def _json(self) -> tuple[Json, str]:
         start = self.at
         try:
-            _, end = _scan_json(self.text, start)
+            data, end = _scan_json(self.text, start)
         except ValueError:
             self.fail("expected JSON data")
         self.at = end
         self._skip()
-        return self.text[start:end]
+        return data, self.text[start:end]
 
     def quoted(self) -> str:
         start = self.at

@@ -49,7 +49,7 @@ SCALARS: dict[str, ScalarFn] = {
     "ge": data.ge, "in": data.in_, "not_in": data.not_in, "not": data.not_, "len": data.len_,
     "range": data.range_, "zip": data.zip_, "enumerate": data.enumerate_, "list": data.list_,
     "record": data.record, "get": data.get, "index": data.index, "slice": data.slice_,
-    "present": data.present,
+    "as": data.as_, "present": data.present,
     "flatten": data.flatten, "repeat": data.repeat, "min": data.min_, "max": data.max_,
     "sum": data.sum_, "any": data.any_, "all": data.all_, "sorted": data.sorted_,
     "str": text.show, "int": text.int_, "float": text.float_, "round": text.round_,

@@ -194,6 +194,11 @@ def get(value: Json, *, field: str) -> Json:
     return value[field]
 
 
+def as_(value: Json) -> Json:
+    """The value itself, as one of the type that the result has."""
+    return value
+
+
 def present(value: Json) -> Json:
     """The value of an optional that a condition has shown to have one."""
     if value is None:

@@ -11,6 +11,7 @@ declared once in a module and referred to by name.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -212,6 +213,20 @@ def _bounds(**limits: Json) -> str:
         f"{k}={quote(v) if isinstance(v, str) else v}" for k, v in limits.items() if v is not None
     ]
     return f"({', '.join(given)})" if given else ""
+
+
+def named(type_: Type) -> Iterator[Enum | Record]:
+    """The types with names in a type, parts before wholes."""
+    match type_:
+        case ListOf() | Optional() | Scored():
+            yield from named(type_.item)
+        case Record():
+            for field in type_.fields:
+                yield from named(field.type)
+            if type_.name:
+                yield type_
+        case Enum():
+            yield type_
 
 
 def to_json(type_: Type) -> Json:

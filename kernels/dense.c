@@ -115,23 +115,27 @@ void turn(float *mixed, const float *scale, const float *bias, const float *turn
     }
 }
 
-/* Row i of `given` to place slots[i] of a pool, in its type. */
-void scatter(void *pool, int is_half, const float *given, int64_t stride, const int64_t *slots,
-             int64_t count, int64_t width, int threads) {
-    PARALLEL(count * width)
-    for (int64_t i = 0; i < count; i++) {
-        const float *from = given + i * stride;
-        int64_t to = slots[i] * width;
-        for (int64_t x = 0; x < width; x += LANES) {
-            vec v = load(from + x);
-            if (is_half) {
-                words w = (words)v; /* to the nearest, halves to even */
-                w = (w + 0x7fff + ((w >> 16) & 1)) >> 16;
-                *(halves_at *)((uint16_t *)pool + to + x) = __builtin_convertvector(w, halves);
-            } else {
-                store((float *)pool + to + x, v);
-            }
+INLINE void put(void *pool, int is_half, int64_t to, const float *from, int64_t width) {
+    for (int64_t x = 0; x < width; x += LANES) {
+        vec v = load(from + x);
+        if (is_half) {
+            words w = (words)v; /* to the nearest, halves to even */
+            w = (w + 0x7fff + ((w >> 16) & 1)) >> 16;
+            *(halves_at *)((uint16_t *)pool + to + x) = __builtin_convertvector(w, halves);
+        } else {
+            store((float *)pool + to + x, v);
         }
+    }
+}
+
+/* Row i of `keys` and of `values` to place slots[i] of their pools, in the type of those. */
+void scatter(void *key_pool, void *value_pool, int is_half, const float *keys, int64_t key_stride,
+             const float *values, int64_t value_stride, const int64_t *slots, int64_t count,
+             int64_t width, int threads) {
+    PARALLEL(2 * count * width)
+    for (int64_t i = 0; i < count; i++) {
+        put(key_pool, is_half, slots[i] * width, keys + i * key_stride, width);
+        put(value_pool, is_half, slots[i] * width, values + i * value_stride, width);
     }
 }
 

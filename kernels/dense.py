@@ -5,7 +5,8 @@
 
 Each reads and writes a row once, where torch would take five to ten passes. Hidden states and
 products are float32 and contiguous, `rounded` is uint8 with 128 for 0, `scale` and `tops` are
-`[rows]`. Widths are multiples of 16.
+`[rows]`. Widths are multiples of 16. A pass writes into the `room` that it is given; without one it
+makes its own.
 """
 
 import ctypes
@@ -40,7 +41,7 @@ class Dense:
         self._round = _function(library.round_rows, p, p, p, n, n, i)
         self._gate = _function(library.gate_round, p, p, p, p, n, n, i)
         self._turn = _function(library.turn, p, p, p, p, p, n, n, n, n, n, i)
-        self._scatter = _function(library.scatter, p, i, p, n, p, n, n, i)
+        self._scatter = _function(library.scatter, p, p, i, p, n, p, n, p, n, n, i)
         self._products = _function(library.few_products, p, p, p, p, p, n, n, n, i)
 
     def norm(
@@ -50,27 +51,28 @@ class Dense:
         scale: Tensor | None,
         weight: Tensor,
         epsilon: float,
+        into: Rounded | None = None,
     ) -> Rounded:
         """`x` `[rows, width]` plus `product` times `scale`, written to `x`; then its RMS norm."""
-        rounded, tops = _room(*x.shape)
+        rounded, tops = into or room(*x.shape)
         self._norm(
             x.data_ptr(), _address(product), _address(scale), weight.data_ptr(), epsilon,
             rounded.data_ptr(), tops.data_ptr(), *x.shape, torch.get_num_threads(),
         )  # fmt: skip
         return rounded, tops
 
-    def round(self, x: Tensor) -> Rounded:
+    def round(self, x: Tensor, into: Rounded | None = None) -> Rounded:
         """`x` `[rows, width]` itself."""
-        rounded, tops = _room(*x.shape)
+        rounded, tops = into or room(*x.shape)
         self._round(
             x.data_ptr(), rounded.data_ptr(), tops.data_ptr(), *x.shape, torch.get_num_threads()
         )
         return rounded, tops
 
-    def gate(self, both: Tensor, scale: Tensor) -> Rounded:
+    def gate(self, both: Tensor, scale: Tensor, into: Rounded | None = None) -> Rounded:
         """silu(gate) · value of rows `[gate, value]`; `both` is written over."""
         rows, width = both.shape[0], both.shape[1] // 2
-        rounded, tops = _room(rows, width)
+        rounded, tops = into or room(rows, width)
         self._gate(
             both.data_ptr(), scale.data_ptr(), rounded.data_ptr(), tops.data_ptr(), rows, width,
             torch.get_num_threads(),
@@ -96,12 +98,15 @@ class Dense:
             torch.get_num_threads(),
         )  # fmt: skip
 
-    def scatter(self, pool: Tensor, slots: Tensor, given: Tensor) -> None:
-        """Row i of `given` `[rows, heads, dim]`, which may be a slice of wider ones, to place
-        `slots[i]` of a pool of float32 or bfloat16 `[places, heads, dim]`."""
+    def scatter(
+        self, key_pool: Tensor, value_pool: Tensor, slots: Tensor, keys: Tensor, values: Tensor
+    ) -> None:
+        """Row i of `keys` and of `values` `[rows, heads, dim]`, which may be slices of wider ones,
+        to place `slots[i]` of pools of float32 or bfloat16 `[places, heads, dim]`."""
         self._scatter(
-            pool.data_ptr(), pool.dtype == torch.bfloat16, given.data_ptr(), given.stride(0),
-            slots.data_ptr(), slots.shape[0], pool.shape[1] * pool.shape[2],
+            key_pool.data_ptr(), value_pool.data_ptr(), key_pool.dtype == torch.bfloat16,
+            keys.data_ptr(), keys.stride(0), values.data_ptr(), values.stride(0),
+            slots.data_ptr(), slots.shape[0], key_pool.shape[1] * key_pool.shape[2],
             torch.get_num_threads(),
         )  # fmt: skip
 
@@ -122,7 +127,8 @@ def _function(function: Any, *types: type) -> Callable[..., None]:
     return cast(Callable[..., None], function)
 
 
-def _room(rows: int, width: int) -> Rounded:
+def room(rows: int, width: int) -> Rounded:
+    """What a pass may be told to write into, with whatever is there."""
     return torch.empty((rows, width), dtype=torch.uint8), torch.empty(rows)
 
 

@@ -32,8 +32,9 @@ Attend = Callable[[Tensor, Tensor, Tensor, WorkList], Tensor]
 
 
 @cache
-def native(folder: Path) -> Attend | None:
-    """The kernel, compiled into `folder` if need be; None where it cannot be."""
+def native(folder: Path, group: int = 1) -> Attend | None:
+    """The kernel, compiled into `folder` if need be; None where it cannot be, and where more than
+    fit, `group` queries, share a key head."""
     library = load("attention.c", folder)
     if library is None:
         return None
@@ -41,6 +42,8 @@ def native(folder: Path) -> Attend | None:
     library.scratch_size.restype = ctypes.c_int64
     library.scratch_size.argtypes = (ctypes.c_int64,)
     sizes = _Sizes(*(ctypes.c_int64.in_dll(library, name).value for name in _Sizes._fields))
+    if group > sizes.tile:
+        return None
 
     def attend(
         queries: Tensor, keys: Tensor, values: Tensor, work: WorkList, *, scale: float | None = None

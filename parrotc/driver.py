@@ -8,7 +8,7 @@ Mistakes in a program are raised as one `CompileError` with every diagnostic; wa
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,14 +20,14 @@ from parrotc.check.loader import Loader, file_loader
 from parrotc.check.program import Program
 from parrotc.frontends import worded
 from parrotc.ir.diagnostic import CompileError, Diagnostic, Level
-from parrotc.ir.ops import Block, Module, Op, blocks, with_blocks
+from parrotc.ir.ops import Block, Model, Module, Op, blocks, with_blocks
 from parrotc.ir.parser import parse_module
 from parrotc.ir.source import Source, Span
 from parrotc.lower import lower
 from parrotc.passes.handover import has_handovers, wrong_handovers
 from parrotc.passes.remark import Remark
 from parrotc.passes.table import PIPELINES, Observer, run
-from parrotc.passes.target import Target
+from parrotc.passes.target import Start, Target
 from parrotc.planner import make_plan
 from parrotc.runtime.plan import Plan
 from parrotc.targets import (
@@ -164,12 +164,18 @@ def compile_module(
     models: ModelOverrides = AS_WRITTEN,
     passes: Sequence[str] | None = None,
     observer: Observer | None = None,
+    starts: Callable[[Sequence[Model], Target], Mapping[str, Sequence[Start]]] | None = None,
 ) -> Compilation:
-    """Compile a flow-level module. `sources` may be left out: its ops know where they are from."""
+    """Compile a flow-level module. `sources` may be left out: its ops know where they are from.
+
+    `starts` says what prompts of other programs begin with on each of its models.
+    """
     module = overridden(module, models)
     if lacking := capabilities(module):
         raise CompileError(worded(lacking))
     target = targets(module, models)
+    if starts is not None:
+        target = target.with_starts(starts(module.models, target))
     names = tuple(passes or PIPELINES[level])
     remarks: list[Remark] = []
     optimised = run(

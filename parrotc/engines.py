@@ -1,12 +1,17 @@
-"""The engines of the models that plans name: opened when they are first asked for."""
+"""The engines of the models that plans name: opened when they are first asked for, into a core."""
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 from parrotc.ir.types import Json
-from parrotc.runtime.chat import Render, render_of, renderer
+from parrotc.runtime.chat import renders
+from parrotc.runtime.core.base import Core
+from parrotc.runtime.core.engines import Opened
+from parrotc.runtime.core.errors import CoreError
+from parrotc.runtime.core.registry import RouterLimits
 from parrotc.runtime.engines.openai.tokenspeaker import Fallback
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.engines.recorded import RecordingEngine, ReplayEngine
@@ -15,46 +20,76 @@ from parrotc.runtime.engines.registry import open_engine
 from parrotc.runtime.errors import Failed, RunError
 from parrotc.runtime.models import ModelError
 from parrotc.runtime.plan import Model, PlanError
+from parrotc.runtime.texts import ALPHABET
 from parrotc.settings import Settings
 from parrotc.targets import ENGINES, ModelOverrides, load_model, recorder_of
 
 
 class Engines:
-    """Models of one kind and target share an engine, endpoints only where their options are the
-    same too. All methods belong to one event loop."""
+    """What a process of its own runs programs on: a `core`, whose engines are those of models.
+
+    Models of one kind and target share an engine, endpoints only where their options are the same
+    too. An engine may take as long as it likes: it is here, and a caller has a timeout.
+
+    All methods belong to one event loop.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self.core = Core(limits=RouterLimits(silence=inf))
         self._settings = settings
-        self._opened: dict[tuple[str, str], Engine] = {}
+        self._opened: dict[str, Engine] = {}  # by what the core calls its model
+        self._served: dict[tuple[str, str], str] = {}
+        self._clients: dict[str, Engine] = {}
         self._opening = asyncio.Lock()  # others wait for what one has begun to open
 
     @property
     def open(self) -> Sequence[Engine]:
         return list(self._opened.values())
 
-    async def of(self, models: Sequence[Model]) -> dict[str, Engine]:
-        """The engine of each model, by the model's name.
+    async def names(self, models: Sequence[Model]) -> dict[str, str]:
+        """What the core calls each model, by the model's name in its plan.
 
         Raises `RunError` for one that cannot be had, `PlanError` for another tokenizer than that
         which the plan was compiled for.
         """
         known = {model.name: model for model in models}
         async with self._opening:
-            return {model.name: await self._engine(model, known) for model in models}
+            return {model.name: await self._name(model, known) for model in models}
+
+    async def of(self, models: Sequence[Model]) -> dict[str, Engine]:
+        """The engine of each model, as `names`: one client of the core for all that ask."""
+        names = await self.names(models)
+        return {model: self._client(name) for model, name in names.items()}
 
     async def close(self) -> None:
-        for engine in self._opened.values():
-            await engine.close()
+        await self.core.close()
 
-    async def _engine(self, model: Model, known: Mapping[str, Model]) -> Engine:
+    def _client(self, name: str) -> Engine:
+        if name not in self._clients:
+            self._clients[name] = self.core.engine(name)
+        return self._clients[name]
+
+    async def _name(self, model: Model, known: Mapping[str, Model]) -> str:
         key = (model.kind, model.target if model.kind in ENGINES else repr(model))
-        if key not in self._opened:
+        if key not in self._served:
             fallback = await self._fallback(model, known)
             opening = asyncio.to_thread(open_model, model, self._settings, fallback)
-            self._opened[key] = await opening
-        engine = self._opened[key]
-        require_tokenizer(model, engine.tokenizer.fingerprint)
-        return engine
+            self._served[key] = await self._add(model, await opening)
+        name = self._served[key]
+        require_tokenizer(model, self._opened[name].tokenizer.fingerprint)
+        return name
+
+    async def _add(self, model: Model, engine: Engine) -> str:
+        """Let the core use an engine; gives what the core calls its model."""
+        name = model.target or model.kind
+        if name in self._opened:
+            name = f"{name} ({len(self._opened) + 1})"
+        try:
+            await self.core.add_engine(name, name, Opened(engine, model.template))
+        except CoreError as error:
+            raise RunError(Failed("E0610", error.message).at(None)) from None
+        self._opened[name] = engine
+        return name
 
     async def _fallback(self, model: Model, known: Mapping[str, Model]) -> list[Fallback]:
         """What is asked when an endpoint fails."""
@@ -62,15 +97,13 @@ class Engines:
             return []
         found: list[Fallback] = []
         for name in model.options.get("fallback") or ():
-            engine = await self._engine(known[name], known)
-            render = _render(known[name], engine) if known[name].template else None
+            served = await self._name(known[name], known)
+            engine = self._opened[served]
+            if engine.tokenizer is not ALPHABET:  # what reads text has no calls to be scheduled
+                engine = self._client(served)
+            render = renders([known[name]], {name: engine}).get(name)
             found.append(Fallback(name, engine, render))
         return found
-
-
-def renders(models: Iterable[Model], engines: Mapping[str, Engine]) -> dict[str, Render]:
-    """The chat templates of the models whose messages are rendered late."""
-    return {model.name: _render(model, engines[model.name]) for model in models if model.template}
 
 
 def open_model(model: Model, settings: Settings, fallback: Sequence[Fallback]) -> Engine:
@@ -93,6 +126,7 @@ def _new(model: Model, settings: Settings, fallback: Sequence[Fallback]) -> Engi
     known = {
         "threads": settings.threads,
         "precision": settings.precision,
+        "max_context": settings.max_context,
         "folder": Path(settings.model_cache) if settings.model_cache else None,
     }
     given = {name: value for name, value in known.items() if value}
@@ -127,9 +161,3 @@ def require_tokenizer(model: Model, fingerprint: str) -> None:
         notes=(f"the plan needs {model.fingerprint[:12]}…, the model has {fingerprint[:12]}…",),
         help="compile it again for this model with --retarget (in Python: retarget=True)",
     )
-
-
-def _render(model: Model, engine: Engine) -> Render:
-    """The chat template of a model whose messages are rendered late."""
-    assert model.template is not None
-    return renderer(render_of(model.template), engine.tokenizer.specials)

@@ -18,7 +18,10 @@ Run = Callable[..., Coroutine[Any, Any, Json]]  # of a flow's name and inputs, o
 
 
 class FlowHandle(Rich):
-    """One flow. Calling it runs it; keywords are its inputs, and `timeout` and `seed`."""
+    """One flow. Calling it runs it; keywords are its inputs, and `timeout` and `seed`.
+
+    A flow with an input that is called `timeout` or `seed` is given that, as in `docs/python.md`.
+    """
 
     def __init__(
         self, plan: Plan, flow: Flow, python: PythonTypes, run: Run, background: Background
@@ -64,23 +67,16 @@ class FlowHandle(Rich):
     def _picture(self) -> str:
         return picture_of_plan(self._plan.flow_level.text, self._flow.name)
 
-    def __call__(
-        self, *args: Any, timeout: float | None = None, seed: int | None = None, **inputs: Any
-    ) -> Any:
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
         """The result, typed. Raises `RunError` when the flow fails, and `TimeoutError`."""
-        work = self._typed(self._bound(args, inputs), seed, timeout)
-        return self._background.result(work)
+        return self._background.result(self._typed(*self._bound(args, inputs)))
 
-    async def acall(
-        self, *args: Any, timeout: float | None = None, seed: int | None = None, **inputs: Any
-    ) -> Any:
+    async def acall(self, *args: Any, **inputs: Any) -> Any:
         """The same in an `async def`. Cancelling it cancels the run."""
-        work = self._typed(self._bound(args, inputs), seed, timeout)
+        work = self._typed(*self._bound(args, inputs))
         return await asyncio.wrap_future(self._background.start(work))
 
-    async def stream(
-        self, *args: Any, timeout: float | None = None, seed: int | None = None, **inputs: Any
-    ) -> AsyncIterator[Any]:
+    async def stream(self, *args: Any, **inputs: Any) -> AsyncIterator[Any]:
         """The text of the result as it is generated; one typed result if it is not such a text."""
         loop, pieces = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
@@ -89,7 +85,7 @@ class FlowHandle(Rich):
 
         is_text = isinstance(self._result, Str)
         sink = tell if is_text else None
-        work = self._typed(self._bound(args, inputs), seed, timeout, sink=sink)
+        work = self._typed(*self._bound(args, inputs), sink=sink)
         run = self._background.start(work)
         run.add_done_callback(lambda _: None if loop.is_closed() else tell(None))
         told = ""
@@ -118,14 +114,20 @@ class FlowHandle(Rich):
         work = self._run(inputs, seed, timeout, keep=keep, trace=trace)
         return self._background.result(work)
 
-    def _bound(self, args: tuple[Any, ...], inputs: dict[str, Any]) -> dict[str, Any]:
+    def _bound(
+        self, args: tuple[Any, ...], inputs: dict[str, Any]
+    ) -> tuple[dict[str, Any], int | None, float | None]:
+        """The inputs; the seed and the timeout of the run."""
         names = [param.name for param in self._flow.params]
+        seed, timeout = (
+            inputs.pop(name, None) if name not in names else None for name in ("seed", "timeout")
+        )
         if len(args) > len(names):
             raise TypeError(f"`{self._flow.name}` takes {len(names)} inputs, not {len(args)}")
         given = dict(zip(names, args, strict=False))
         for name in given.keys() & inputs.keys():
             raise TypeError(f"`{self._flow.name}` got two values for `{name}`")
-        return given | inputs
+        return given | inputs, seed, timeout
 
     async def _typed(
         self,

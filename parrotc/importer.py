@@ -87,7 +87,7 @@ def _names(file: Path, module: str) -> Callable[[], dict[str, Any]]:
 
 def _classes(table: Sequence[Any], types: Any) -> dict[str, Any]:
     """The classes of the types that have a name, those of other files left out."""
-    from parrotc.stubs import named
+    from parrotc.ir.types import named
 
     found = {one.name: one for type_ in table for one in named(type_)}
     return {name: types.of(one) for name, one in found.items() if "." not in name}

@@ -5,8 +5,9 @@
         await program.summarise.acall(doc=text)
         async for piece in program.summarise.stream(doc=text): ...
 
-Engines open at the first call and belong to one event loop on a thread of its own, so calls from
-any thread and any loop share them, their batches and the prefixes they hold.
+Engines open at the first call and belong to a core (`runtime.core`) on the event loop of a thread
+of its own, so calls from any thread and any loop share them, their batches and the prefixes they
+hold, and are scheduled as on a server.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from parrotc.background import Background
-from parrotc.engines import Engines, renders
+from parrotc.engines import Engines
 from parrotc.flowhandle import FlowHandle
 from parrotc.ir.types import Json
 from parrotc.notebook import Rich, table
+from parrotc.runtime.core.program import Manner, Program
 from parrotc.runtime.engines.protocol import Engine, EngineInfo
-from parrotc.runtime.executor import Executor
 from parrotc.runtime.natives import Caller, Natives, Registry
 from parrotc.runtime.plan import Plan
 from parrotc.runtime.results import PythonTypes
@@ -59,8 +60,8 @@ class LoadedProgram(Rich):
             flow.name: FlowHandle(plan, flow, types, self._run, self._background)
             for flow in plan.flows
         }
-        self._opening: asyncio.Future[Executor] | None = None
-        self._executing: Executor | None = None
+        self._opening: asyncio.Future[Program] | None = None
+        self._program: Program | None = None
         self._engines = Engines(self._settings)
 
     def __getattr__(self, name: str) -> "FlowHandle":
@@ -117,14 +118,15 @@ class LoadedProgram(Rich):
         trace: Trace,
         sink: TextSink | None,
     ) -> Json:
-        executor = await self._executor()
+        program = await self._opened()
         seed = self._settings.seed if seed is None else seed
-        return await executor.run(
+        timeout = self._settings.max_wait if timeout is None else timeout
+        return await program.run(
             flow, inputs, seed=seed, timeout=timeout, keep=keep, trace=trace, sink=sink
         )
 
-    async def _executor(self) -> Executor:
-        """The executor, opened by the first call; others wait for it."""
+    async def _opened(self) -> Program:
+        """The program on its core, opened by the first call; others wait for it."""
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
         try:
@@ -134,25 +136,23 @@ class LoadedProgram(Rich):
                 self._opening = None  # the next call tries again
             raise
 
-    async def _open(self) -> Executor:
-        engines = await self._engines.of(self.plan.models)
-        self._executing = Executor(
-            self.plan,
-            engines,
-            self._natives(engines),
-            renders=renders(self.plan.models, engines),
+    async def _open(self) -> Program:
+        models = await self._engines.names(self.plan.models)
+        manner = Manner(
             width=self._settings.width,
             max_new_tokens=self._settings.max_new_tokens or None,
+            settles=True,
         )
-        return self._executing
+        self._program = self._engines.core.program(self.plan, models, self._natives, manner)
+        return self._program
 
     def _natives(self, engines: Mapping[str, Engine]) -> Caller:
         workers = self._settings.native_workers
         return Natives(self._native_folders(), counting(engines), workers=workers)
 
     async def _close(self) -> None:
-        if self._executing is not None:
-            await self._executing.close()
+        if self._program is not None:
+            await self._program.close()
         await self._engines.close()
 
     def _root(self) -> Path:

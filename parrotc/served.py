@@ -45,6 +45,8 @@ def open_engine(config: EngineConfig, progress: Progress | None = None) -> Opene
     Raises `ModelError` and `ValueError` as `open_configured` does, and `CompileError`.
     """
     engine = open_configured(config, progress)
+    if config.reads_text:
+        return Opened(engine)
     if config.engine == REFERENCE:
         return Opened(engine, load_target(REFERENCE, "").template)
     return Opened(engine, load_target(EMBEDDED, config.spec).template)

@@ -36,11 +36,13 @@ class Settings:
     seed: int = 0  # of sampled generations
     width: int = 128  # iterations of a map, and generations of an engine, at the same time
     max_new_tokens: int = 0  # caps every generated text, for a trial run
+    max_wait: int = 86_400  # seconds that a caller waits who says no timeout: every getter ends
     native_path: str = ""  # a folder searched for `extern` modules before the program's own
     native_workers: int = 8  # processes for `extern` functions
     model_cache: str = ""  # the folder in which models are kept
     threads: int = 0  # of the embedded engine
     precision: str = ""  # of the embedded engine's numbers: float32, float64, int8
+    max_context: int = 0  # tokens of a context of the embedded engine
     record: str = ""  # a file in which what engines answer is kept
     replay: str = ""  # such a file, which answers instead of engines
     color: str = "auto"  # auto, always, never

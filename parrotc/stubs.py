@@ -7,7 +7,7 @@ class _summarise(Protocol):
 summarise: _summarise
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from parrotc.check.program import FlowSymbol, ParamInfo, PfuncSymbol, Program
 from parrotc.ir.types import (
@@ -23,6 +23,7 @@ from parrotc.ir.types import (
     Scored,
     Str,
     Type,
+    named,
 )
 
 _HEAD = '''"""Written by parrotc: do not edit."""
@@ -47,20 +48,6 @@ def stubs(program: Program) -> str:
                 types.setdefault(one.name, one)
     parts = [_HEAD, *map(_class, types.values()), *map(_flow, symbols)]
     return "\n".join(parts)
-
-
-def named(type_: Type) -> Iterator[Enum | Record]:
-    """The types with names in a type, parts before wholes."""
-    match type_:
-        case ListOf() | Optional() | Scored():
-            yield from named(type_.item)
-        case Record():
-            for field in type_.fields:
-                yield from named(field.type)
-            if type_.name:
-                yield type_
-        case Enum():
-            yield type_
 
 
 def _class(type_: Enum | Record) -> str:

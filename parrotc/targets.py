@@ -38,6 +38,7 @@ from parrotc.settings import Settings
 EMBEDDED, REFERENCE, TRANSFORMERS, REMOTE = "builtin", "reference", "transformers", "remote"
 ENGINES = (EMBEDDED, TRANSFORMERS, REMOTE, REFERENCE)  # kinds that read tokens
 KINDS = (*ENGINES, "openai", "azure")
+TEXT = ModelTarget(None, None)  # of endpoints that read text, whose prompts stay messages
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def load_target(kind: str, target: str, folder: str | None = None) -> Loaded:
             return _of_engine(target)
     except ModelError as error:
         raise CompileError([Diagnostic("E0610", error.message, help=error.help)]) from None
-    return Loaded(ModelTarget(None, None), None)
+    return Loaded(TEXT, None)
 
 
 def _of_engine(url: str) -> Loaded:
@@ -124,6 +125,8 @@ def _of_engine(url: str) -> Loaded:
         tokenizer = found.make_tokenizer()
     except ValueError as error:
         raise ModelError(f"the tokenizer of {url} cannot be used: {error}") from None
+    if tokenizer is ALPHABET:
+        return Loaded(TEXT, None)
     return _loaded(tokenizer, found.template, found.context_length)
 
 
@@ -180,7 +183,7 @@ def recorder_of(kind: str, target: str, loaded: Loaded, path: str) -> Recorder:
 
 def _of_recording(recorded: RecordedModel) -> Loaded:
     if recorded.handshake is None:
-        return Loaded(ModelTarget(None, None), None)
+        return Loaded(TEXT, None)
     tokenizer = recorded.handshake.make_tokenizer()
     return _loaded(tokenizer, recorded.handshake.template, recorded.handshake.context_length)
 

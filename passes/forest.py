@@ -2,7 +2,8 @@
 
 Every fill of every flow is entered, so a node knows which flows go through it, how many of their
 fills do, and where in each flow all of these can see it. Nodes of constants that several flows go
-through, or that every run of one flow reads again, are *entries*: prefixes of the module.
+through, that every run of one flow reads again, or that other programs go on from (see
+`ModelTarget.starts`), are *entries*: prefixes of the module.
 
 Entries stay filled between runs, so there is a budget for them, `ModelTarget.kept`: first come
 those whose number of flows times length is highest. The others are filled in each run.
@@ -15,7 +16,7 @@ from parrotc.ir.ops import Block, Fill, Flow, Module, Op, Open, Part, Value, blo
 from parrotc.passes.costs import UNKNOWN
 from parrotc.passes.regions import Position, Regions
 from parrotc.passes.target import Target
-from parrotc.passes.trie import Node, cut, insert, units_of
+from parrotc.passes.trie import Node, cut, insert, leave, units_of
 
 WORTH_KEEPING = 16  # tokens that one flow begins with, from which on they stay between its runs
 
@@ -46,8 +47,11 @@ class Forest:
         self.entries: dict[Node, str] = {}
         self.left_out: dict[str, list[Node]] = {}  # by model: what the budget has no room for
         for model, tree in self.trees.items():
+            known = target.models.get(model, UNKNOWN)
+            for start in known.starts:
+                leave(tree, start)
             order = _candidates(tree)
-            kept = _within(order, target.models.get(model, UNKNOWN).kept)
+            kept = _within(order, known.kept)
             self.left_out[model] = [node for node in order if node not in kept]
             _name_entries([node for node in order if node in kept], self.entries)
 
@@ -124,11 +128,16 @@ def _candidates(tree: Node) -> list[Node]:
     while waiting:
         node = waiting.pop()
         node = cut(node, _lead(node))  # where a value comes, constants may end nowhere else
-        known = all(isinstance(unit, int) for unit in node.units)
-        if known and (len(node.flows) > 1 or _length(node) >= WORTH_KEEPING):
+        if all(isinstance(unit, int) for unit in node.units):
             order.append(node)
             waiting += reversed(node.children.values())
-    return order
+    wanted: set[Node | None] = set()
+    for node in reversed(order):  # children first: what leads to one worth keeping is kept too
+        if len(node.flows) > 1 or node.is_left or _length(node) >= WORTH_KEEPING:
+            wanted.add(node)
+        if node in wanted:
+            wanted.add(node.parent)
+    return [node for node in order if node in wanted]
 
 
 def _lead(node: Node) -> int:
@@ -160,12 +169,13 @@ def _within(order: list[Node], budget: int) -> set[Node]:
 
 
 def _name_entries(order: list[Node], names: dict[Node, str]) -> None:
-    """Name those of some nodes, parents first, that a flow opens or that branch."""
+    """Name those of some nodes, parents first, that somebody opens or that branch."""
     entries = set(order)
     kept: set[Node] = set()
     branches: dict[Node, int] = {}  # how many children lead to entries that are kept
     for node in reversed(order):
-        if branches.get(node, 0) > 1 or any(_opens(node, f, entries) for f in node.flows):
+        is_opened = node.is_left or any(_opens(node, f, entries) for f in node.flows)
+        if is_opened or branches.get(node, 0) > 1:
             kept.add(node)
         if (node in kept or branches.get(node, 0)) and node.parent is not None:
             branches[node.parent] = branches.get(node.parent, 0) + 1

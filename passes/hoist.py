@@ -9,10 +9,11 @@
                                                       }
 
 Constants, pure functions and steps of contexts that read nothing made in the loop go out of `map`,
-`fold` and `attempt`, as far out as they can. A fill that begins with invariant parts is split after
-the last ids among them: what comes then is tokenised with the value that follows, so it stays. Out
-of an `if` go only ops that both arms have. Fills run when a generation needs them, so a loop
-over nothing fills nothing; a failed function is a value that only its readers see.
+`fold` and `attempt`, as far out as they can; so does a region that holds nothing else, such as the
+loop of a prompt that lists what all rounds know. A fill that begins with invariant parts is split
+after the last ids among them: what comes then is tokenised with the value that follows, so it
+stays. Out of an `if` go only single ops that both arms have. Fills run when a generation needs
+them, so a loop over nothing fills nothing; a failed function is a value that only its readers see.
 
 Left alone: generations, which would run even if the loop does not; natives.
 
@@ -44,6 +45,7 @@ from parrotc.ir.ops import (
     blocks,
     operands,
     substitute,
+    walk,
     with_blocks,
 )
 from parrotc.passes.remark import Remark, Remarks
@@ -52,6 +54,7 @@ from parrotc.passes.shape import shape
 from parrotc.passes.target import Target
 
 MOVABLE = (Const, Apply, Open, Message, End, Fill, Render)
+REGIONS = (Map, Fold, If)  # that move as a whole when all that they hold is movable
 
 
 def hoist(module: Module, target: Target, remarks: Remarks) -> Module:
@@ -80,10 +83,14 @@ class _Hoisting:
         return replace(block, ops=tuple(ops))
 
     def _remark(self, op: Op, out: list[Op]) -> None:
+        if not isinstance(op, Map | Fold):
+            return
         fills = [one for one in out if isinstance(one, Fill)]
         ids = [len(part.ids) for one in fills for part in one.parts if isinstance(part, Ids)]
-        if ids and isinstance(op, Map | Fold):
-            message = f"{sum(ids)} tokens are read once before this loop, not in each round"
+        found = [f"{sum(ids)} tokens are"] if ids else []
+        found += ["what a loop inside writes is" for one in out if _writes(one)]
+        for what in found:
+            message = f"{what} read once before this loop, not in each round"
             self._remarks.append(Remark("hoist", message, op.span))
 
     def _body(self, block: Block) -> tuple[list[Op], tuple[Block, ...]]:
@@ -95,7 +102,7 @@ class _Hoisting:
             if isinstance(op, Fill) and op.context.name not in local:
                 lead, op = self._split(op, local)
                 out += lead
-            if _moves(op, local):
+            if _moves_whole(op, local):
                 out.append(op)
             else:
                 local.update(value.name for value in op.results)
@@ -171,5 +178,23 @@ class _Twins:
         return renamed(replace(self._block, ops=ops), self._same)
 
 
+def _writes(op: Op) -> bool:
+    """Whether a loop reads something into a prompt that it carries."""
+    return isinstance(op, Fold) and any(isinstance(one, Fill) for one in walk(op.body))
+
+
 def _moves(op: Op, local: set[str]) -> bool:
     return isinstance(op, MOVABLE) and not any(v.name in local for v in operands(op))
+
+
+def _moves_whole(op: Op, local: set[str]) -> bool:
+    """Whether an op can go, with its regions if it has some. Names are unique in a flow, so what
+    the regions define themselves is never in `local`."""
+    if not isinstance(op, REGIONS):
+        return _moves(op, local)
+    held = blocks(op)
+    return not any(v.name in local for v in operands(op)) and all(
+        all(_moves_whole(inner, local) for inner in block.ops)
+        and not any(v.name in local for v in block.yields)
+        for block in held
+    )

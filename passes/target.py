@@ -4,8 +4,8 @@ A pass is `(Module, Target) -> Module`. The target is built by the driver from t
 names; passes see only these protocols, so they import no tokenizer library and no runtime.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 
@@ -61,11 +61,15 @@ KEPT = 16_384
 take 0.8 GB of a model with 135 million parameters, in bfloat16 2 GB of one with 8 billion."""
 
 
+Start = tuple[int, ...]  # token ids that a prompt begins with
+
+
 @dataclass(frozen=True)
 class ModelTarget:
     """One model of the program. A text endpoint (chat API) has no tokenizer: messages stay.
 
     `kept` is how many tokens of prefixes may stay filled between runs, until a program is closed.
+    `starts` are what prompts of other programs on its engine may begin with.
     """
 
     tokenizer: Tokenizer | None
@@ -73,8 +77,16 @@ class ModelTarget:
     context_length: int = 8192
     cost: Cost = Cost()
     kept: int = KEPT
+    starts: tuple[Start, ...] = ()
 
 
 @dataclass(frozen=True)
 class Target:
     models: Mapping[str, ModelTarget] = field(default_factory=dict)
+
+    def with_starts(self, starts: Mapping[str, Iterable[Start]]) -> "Target":
+        """The same, where prompts of other programs begin with `starts`, by model."""
+        models = dict(self.models)
+        for name, found in starts.items():
+            models[name] = replace(models[name], starts=tuple(dict.fromkeys(found)))
+        return Target(models)

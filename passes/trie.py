@@ -25,13 +25,15 @@ class Passing:
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A place in the tree. `ends`: the flows in which a prompt may stop, or go on, right here."""
+    """A place in the tree. `ends`: the flows in which a prompt may stop, or go on, right here;
+    `is_left`: prompts of programs that are not in the tree may."""
 
     units: tuple[Unit, ...] = ()  # from the parent to here
     parent: "Node | None" = None
     children: dict[Unit, "Node"] = field(default_factory=dict)
     flows: dict[str, Passing] = field(default_factory=dict)
     ends: set[str] = field(default_factory=set)
+    is_left: bool = False
     names: dict[str, Value] = field(default_factory=dict)  # by flow, of a fill that ends here
     root: "Node" = field(init=False)
 
@@ -68,6 +70,15 @@ def insert(node: Node, units: Sequence[Unit]) -> list[Node]:
         at += len(child.units)
         node = child
     return path
+
+
+def leave(node: Node, units: Sequence[Unit]) -> None:
+    """Cut the tree below `node` where it stops to spell `units`."""
+    at = 0
+    while at < len(units) and (child := node.children.get(units[at])) is not None:
+        node = cut(child, _common(child.units, units, at))
+        at += len(node.units)
+    node.is_left = at > 0
 
 
 def _common(label: Sequence[Unit], units: Sequence[Unit], at: int) -> int:

@@ -7,11 +7,12 @@ special token. A generation and the rest of its value are no edge: their ids are
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from parrotc.runtime.plan import ChatTemplate
+from parrotc.runtime.engines.protocol import Engine
+from parrotc.runtime.plan import ChatTemplate, Model
 from parrotc.runtime.prompts import Messages, Part, Special
 from parrotc.runtime.template import Template as Compiled
 
@@ -55,6 +56,15 @@ def renderer(template: Template, specials: Mapping[str, int]) -> Render:
         return [part for part in (*parts, *last.content) if part]
 
     return render
+
+
+def renders(models: Iterable[Model], engines: Mapping[str, Engine]) -> dict[str, Render]:
+    """Those of the models whose messages are rendered late, by name."""
+    return {
+        model.name: renderer(render_of(model.template), engines[model.name].tokenizer.specials)
+        for model in models
+        if model.template
+    }
 
 
 def _edges(content: tuple[Part, ...]) -> tuple[str, tuple[Part, ...], str]:

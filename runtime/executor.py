@@ -105,5 +105,9 @@ class Executor:
             raise RunError(outcome, interpreter.kept())
         return outcome
 
+    async def settle(self) -> None:
+        """Wait until what runs dropped is gone."""
+        await self._resources.settle()
+
     async def close(self) -> None:
         await self._resources.close()

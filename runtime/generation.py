@@ -75,7 +75,7 @@ async def generate(
     prompt.check_tokens()
     wanted = constraint_of(type_)
     sampling = _sampling(step, here.terms, limit if wanted == _FREE else None)
-    sampling = replace(sampling, key=_key(step, sampling, seed, here.path))
+    sampling = replace(sampling, key=_key(step, sampling, seed, here))
     constraint = None if wanted == _FREE else wanted
     deadline = step.notes.get("deadline")
     try:
@@ -194,12 +194,13 @@ def _sampling(step: Generate, terms: Terms, limit: int | None) -> Sampling:
     return replace(sampling, max_tokens=min(sampling.max_tokens, limit)) if limit else sampling
 
 
-def _key(step: Generate, sampling: Sampling, seed: int, path: tuple[int, ...]) -> int:
+def _key(step: Generate, sampling: Sampling, seed: int, here: Here) -> int:
     if sampling.temperature == 0.0:
         return 0
     if step.seed is not None:
-        return draw_key(step.seed, "", path)
-    return draw_key(seed, step.site, path)
+        return draw_key(step.seed, "", here.path)
+    seed, site = here.terms.seeds.get(step.site, (seed, step.site))
+    return draw_key(seed, site, here.path)
 
 
 def _hints(step: Generate, here: Here) -> Hints:
@@ -207,24 +208,27 @@ def _hints(step: Generate, here: Here) -> Hints:
     hints = here.terms.hints
     if not hints.application:
         return hints
-    size = here.together * here.crowd.size
+    size, group = here.together * here.crowd.size, hints.group
     if size > 1:
         path = ".".join(map(str, here.crowd.path))
         group = f"{hints.application}/{step.notes.get('group')}/{path}"
-        hints = replace(hints, group=group, group_size=size)
-    criteria, target = _goal(step, here.terms, hints).choice()
+    else:
+        size = hints.group_size
+    criteria, target = _goal(step, here.terms, size).choice()
     depth = step.notes.get("depth")
     depth = hints.depth + (depth if isinstance(depth, int) else 0)
-    return replace(hints, depth=depth, criteria=criteria, target=target)
+    return replace(
+        hints, group=group, group_size=size, depth=depth, criteria=criteria, target=target
+    )
 
 
-def _goal(step: Generate, terms: Terms, hints: Hints) -> Goal:
+def _goal(step: Generate, terms: Terms, group_size: int) -> Goal:
     """Of several that are waited for together only the last counts, so none of them hurries."""
     if terms.goal is None:
-        return _planned(step, hints.begun)
+        return _planned(step, terms.hints.begun)
     is_last = step.notes.get("rank", 0.0) <= step.notes.get("cost", 0.0)
     goal = terms.goal if is_last else terms.goal.upstream()
-    return replace(goal, latency=False, ttft=None) if hints.group_size > 1 else goal
+    return replace(goal, latency=False, ttft=None) if group_size > 1 else goal
 
 
 def _planned(step: Generate, begun: float) -> Goal:

@@ -12,6 +12,7 @@ round after the one that runs (`ahead`).
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from parrotc.ir.scalar import ScalarError, apply
@@ -45,11 +46,13 @@ from parrotc.runtime.steps import (
     Open,
     Render,
 )
-from parrotc.runtime.terms import PLAIN, Ran, Terms
+from parrotc.runtime.terms import PLAIN, Terms, once
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.variables import PieceSink, State, TextSink
 
 BREATH = 500  # steps started in one go before others get a turn
+
+_Unfinished = tuple[list[Json], set[int]]  # the items of a parallel map, and which are missing
 
 
 class Interpreter:
@@ -75,17 +78,9 @@ class Interpreter:
         self._hands = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._finished: dict[str, Json] = {}
-        self._partial: dict[str, tuple[list[Json], set[int]]] = {}
-        trace.finished = self.kept
-
-    def kept(self) -> dict[str, Json]:
-        """The top-level values that were finished; of a parallel map that was not, its items."""
-        partial = {
-            name: {"items": items, "missing": sorted(missing)}
-            for name, (items, missing) in self._partial.items()
-            if name not in self._finished and len(missing) < len(items)
-        }
-        return {**self._finished, **partial}
+        self._partial: dict[str, _Unfinished] = {}
+        # not a method: the two would hold each other, and nothing of the run would go at its end
+        trace.finished = self.kept = partial(_kept, self._finished, self._partial)
 
     async def run(
         self, code: Code, args: Mapping[str, Json], sink: TextSink | None = None
@@ -312,17 +307,8 @@ class Interpreter:
         if memory is None:
             return await self._resources.call(step.native, args)
         place, native = step.results[0], self._resources.native(step.native)
-        ran = memory.native(place, frame.path, native)
-        if ran is None:
-            await memory.begin_native(place, frame.path, native)
-            try:
-                ran = Ran(await self._resources.call(step.native, args))
-            except Failed as failed:
-                ran = Ran(failed=failed)
-            await memory.keep_native(place, frame.path, ran)
-        if ran.failed is not None:
-            raise ran.failed
-        return ran.value
+        run = partial(self._resources.call, step.native, args)
+        return await once(memory, place, frame.path, native, run)
 
     async def _inner(
         self, code: Code, item: Item, frame: Frame, path: tuple[int, ...], params: Sequence[Any],
@@ -445,6 +431,16 @@ class Interpreter:
 
 class _Enough(Exception):
     """Nothing that is still to come can change how a map ends."""
+
+
+def _kept(finished: dict[str, Json], unfinished: Mapping[str, _Unfinished]) -> dict[str, Json]:
+    """The top-level values that were finished; of a parallel map that was not, its items."""
+    some = {
+        name: {"items": items, "missing": sorted(missing)}
+        for name, (items, missing) in unfinished.items()
+        if name not in finished and len(missing) < len(items)
+    }
+    return {**finished, **some}
 
 
 def _poison(item: Item, frame: Frame) -> Failure | None:

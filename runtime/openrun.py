@@ -42,6 +42,10 @@ class _OpenFrame(Frame):
 class OpenRun(Interpreter):
     """The state of one such run, on one event loop."""
 
+    def __init__(self, *given: Any, **how: Any) -> None:
+        super().__init__(*given, **how)
+        self._cancelled: list[str] | None = []  # before anything was begun
+
     async def feed(
         self,
         code: Code,
@@ -67,6 +71,9 @@ class OpenRun(Interpreter):
                 frame.assign(name, given)
         try:
             await self._start(frame)
+            cancelled, self._cancelled = self._cancelled or (), None
+            for name in cancelled:
+                self.cancel(name)
             await self._ended(work[: len(told)])
             await self._ended(frame.effects)
         finally:
@@ -108,6 +115,9 @@ class OpenRun(Interpreter):
 
     def cancel(self, name: str) -> None:
         """Nobody wants the value of one of `told` any more: it is cancelled, if it is not there."""
+        if self._cancelled is not None:
+            self._cancelled.append(name)
+            return
         self._wanted.discard(name)
         if name in self._untold:
             self._untold.pop(name)(CANCELLED)

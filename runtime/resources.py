@@ -12,6 +12,7 @@ from parrotc.runtime.longtexts import LongTexts
 from parrotc.runtime.natives import Caller
 from parrotc.runtime.plan import NativeDecl, Plan
 from parrotc.runtime.prompts import Encoder, Messages, Part, Prompt
+from parrotc.runtime.starts import Start
 from parrotc.runtime.steps import AnyStep
 from parrotc.runtime.texts import ALPHABET, TextPrompt, TextSession, token_counter
 
@@ -39,12 +40,7 @@ class Resources:
         self._renders = renders
         self._declared = {native.name: native for native in plan.natives}
         self._sessions = _sessions(plan, engines, width)
-        self._prefixes: dict[str, Node] = {}
-        for prefix in plan.prefixes:  # parents come before their children
-            above = self._prefixes[prefix.parent] if prefix.parent else None
-            session = self._sessions[prefix.model]
-            outlook = Outlook(prefix.notes.get("next_use"))
-            self._prefixes[prefix.name] = Node(session, above, prefix.ids, outlook)
+        self._prefixes, self._nodes = _kept(plan, self._sessions)
 
     def span(self, step: AnyStep) -> Span | None:
         return self.plan.span(step.span)
@@ -52,7 +48,8 @@ class Resources:
     def open(self, model: str, prefix: str | None) -> Prompt:
         """A prompt of `model` that has read nothing, or a prefix of the plan."""
         session = self._sessions[model]
-        node = self._prefixes[prefix].take() if prefix else None
+        node = self._prefixes[prefix] if prefix else None
+        node = node and node.take()
         if isinstance(session, TextSession):
             return TextPrompt(model, session, ALPHABET, node)
         return Prompt(model, session, self.tokenizers[model], node)
@@ -77,11 +74,31 @@ class Resources:
 
     async def close(self) -> None:
         """Drop the prefixes and end the workers. The engines are their owner's to close."""
-        prefixes, self._prefixes = self._prefixes, {}
-        for node in prefixes.values():
+        nodes, self._nodes = self._nodes, ()
+        for node in nodes:
             node.drop()
         await self.settle()
         await self._natives.close()
+
+
+def _kept(
+    plan: Plan, sessions: Mapping[str, Session]
+) -> tuple[dict[str, Node | None], Sequence[Node]]:
+    """The nodes of the prefixes, by name, and all that must be held for them. What the prefixes of
+    several models begin with alike is one node if one engine serves the models."""
+    roots: dict[Session, Start] = {}
+    places: dict[str, Start] = {}
+    for prefix in plan.prefixes:  # parents come before their children
+        root = roots.setdefault(sessions[prefix.model], Start())
+        above = places[prefix.parent] if prefix.parent else root
+        place = places[prefix.name] = above.then(prefix.ids)
+        place.expect(prefix.notes.get("next_use"))
+    nodes: dict[Start | None, Node] = {}
+    for session, root in roots.items():
+        for place in root.below():
+            parent = nodes.get(place.parent)
+            nodes[place] = Node(session, parent, place.ids, Outlook(place.next_use))
+    return {name: nodes.get(place) for name, place in places.items()}, tuple(nodes.values())
 
 
 def _sessions(plan: Plan, engines: Mapping[str, Engine], width: int) -> dict[str, Session]:

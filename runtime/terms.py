@@ -1,6 +1,6 @@
 """What one run asks for beyond what its plan says of every run, and what it remembers."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,17 +45,36 @@ class Ran:
     failed: Failed | None = None
 
 
+async def once(
+    memory: Memory, place: str, path: Path, native: NativeDecl, run: Callable[[], Awaitable[Json]]
+) -> Json:
+    """What a native gave before, where that is remembered, or gives now. Raises `Failed`."""
+    ran = memory.native(place, path, native)
+    if ran is None:
+        await memory.begin_native(place, path, native)
+        try:
+            ran = Ran(await run())
+        except Failed as failed:
+            ran = Ran(failed=failed)
+        await memory.keep_native(place, path, ran)
+    if ran.failed is not None:
+        raise ran.failed
+    return ran.value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """`hints` are those of the whole run, to which a generation adds its place in it; `goal`, if
     there is one, replaces what the plan says its result is asked for. `after` are the estimated
     seconds of what waits for the result. `samplings` replace, by site, how a plan draws; the key
-    of the draws stays."""
+    of the draws stays. `seeds` replace the run's seed, by site, and what the site is called in
+    that key."""
 
     hints: Hints = NO_HINTS
     goal: Goal | None = None
     after: float = 0.0
     samplings: Mapping[str, Sampling] = field(default_factory=dict)
+    seeds: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     memory: Memory | None = None
 
 

@@ -30,6 +30,7 @@ class Alphabet:
     bos: int | None = None
     eos: tuple[int, ...] = ()
     specials: Mapping[str, int] = {}
+    vocab_size = _END + 1
     context_length = 1 << 40  # characters: what is too long the endpoint says
 
     def encode(self, text: str) -> list[int]:
@@ -107,6 +108,14 @@ def _messages(ids: Sequence[int]) -> Iterator[Said]:
         role, start = _ROLE.get(token, ""), at + 1
     if role or start < len(ids):
         yield Said(role, ALPHABET.decode(ids[start:]))
+
+
+def written(said: Sequence[Said]) -> list[int]:
+    """The ids of messages: the inverse of `messages`. The last one is not ended."""
+    ids: list[int] = []
+    for one in said:
+        ids += [*((_OPENED[one.role],) if one.role else ()), *ALPHABET.encode(one.text), _END]
+    return ids[:-1]
 
 
 class TextPrompt(Prompt):

@@ -7,7 +7,7 @@ Nothing here waits or stores: a watcher gets each event at once and must return 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 
@@ -27,6 +27,11 @@ class Counters:
 
     def copy(self) -> "Counters":
         return replace(self)
+
+    def add(self, other: "Counters") -> None:
+        """Count what another run has counted too."""
+        for spec in fields(self):
+            setattr(self, spec.name, getattr(self, spec.name) + getattr(other, spec.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,21 @@
 
 Between turns a conversation is a list of messages, whose generated texts are the very ids that the
 model generated, or, of raw texts, a prompt. Both are values: a turn makes the next one, and the one
-before stays what it was, for others to go on from.
+before stays what it was, for others to go on from. An endpoint that reads text knows no template
+and no tokens: there the prompt says the messages too.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parrotc.runtime.contexts import Session
 from parrotc.runtime.engines.protocol import Engine
 from parrotc.runtime.natives import Caller
 from parrotc.runtime.plan import Plan
-from parrotc.runtime.prompts import Encoder, Message, Messages, Prompt, Special
+from parrotc.runtime.prompts import Message, Messages, Part, Prompt, Special
 from parrotc.runtime.resources import Resources
+from parrotc.runtime.texts import TextPrompt, rough_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +42,52 @@ class State:
 
     @property
     def tokens(self) -> int:
-        """How many tokens the engine holds for it."""
+        """How many tokens the engine holds for it; of a text endpoint, about how many."""
         node = self.prompt.node if self.prompt else None
-        return node.length if node else 0
+        length = node.length if node else 0
+        return rough_count(length) if isinstance(self.prompt, TextPrompt) else length
 
-    def texts(self, encoder: Encoder) -> list[tuple[str, str]]:
+    def texts(self) -> list[tuple[str, str]]:
         """The messages as roles and texts."""
-        return [(one.role, _text(one, encoder)) for one in self.messages]
+        return [(one.role, "".join(map(self._text, one.content))) for one in self.messages]
+
+    def _text(self, part: Part) -> str:
+        if not isinstance(part, Special):
+            return part
+        assert self.prompt is not None, "ids are of a prompt that was generated"
+        return self.prompt.encoder.decode(list(part.ids))
 
 
-def _text(message: Message, encoder: Encoder) -> str:
-    parts: list[str] = []
-    for part in message.content:
-        parts.append(encoder.decode(list(part.ids)) if isinstance(part, Special) else part)
-    return "".join(parts)
+class ToldPrompt(TextPrompt):
+    """A prompt of a text endpoint that remembers its messages, which the prompt itself says too."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, prompt: TextPrompt, messages: Sequence[Message]) -> Prompt:
+        """An empty prompt, after these messages."""
+        prompt.drop()
+        told: Prompt = cls(prompt.model, prompt.session, prompt.encoder)
+        for one in messages:
+            told = _instead(told, told.start_message(one.role))
+            told = _instead(told, told.fill(one.content))
+            told = _instead(told, told.end_message())
+        return told
+
+    def start_message(self, role: str) -> Prompt:
+        prompt = super().start_message(role)
+        prompt.messages = replace(self.messages.start(role), is_rendered=True)
+        return prompt
+
+    def end_message(self) -> Prompt:
+        prompt = super().end_message()
+        prompt.messages = replace(self.messages.end(), is_rendered=True)
+        return prompt
+
+
+def _instead(before: Prompt, prompt: Prompt) -> Prompt:
+    before.drop()
+    return prompt
 
 
 class TurnResources(Resources):
@@ -79,9 +113,11 @@ class TurnResources(Resources):
 
     def open(self, model: str, prefix: str | None) -> Prompt:
         state = self._state
-        if state.is_raw and state.prompt is not None:
+        if state.prompt is not None and (state.is_raw or isinstance(state.prompt, TextPrompt)):
             return state.prompt.take()
         prompt = super().open(model, prefix)
+        if isinstance(prompt, TextPrompt):
+            return ToldPrompt.of(prompt, state.messages)
         if state.messages:
             prompt.messages = Messages(state.messages, is_rendered=False)
         if self._bos is None:
@@ -94,5 +130,7 @@ class TurnResources(Resources):
 def after(last: Prompt, generated: Sequence[Prompt]) -> State:
     """The state after a turn: where its prompt ended, and where its last generation did."""
     messages = last.messages.items
+    if isinstance(last, TextPrompt):
+        return State(messages, last.take())
     held = (generated[-1] if generated else last) if messages else last
     return State(messages, held.take())

@@ -27,8 +27,8 @@ async def started(engine: Any = None, **config: Any) -> AsyncIterator[ServeCore]
         await core.close()
 
 
-def session_of(core: ServeCore, key: str | None = None) -> Session:
-    opened = core.open_session(core.tenant(key))
+async def session_of(core: ServeCore, key: str | None = None) -> Session:
+    opened = await core.open_session(core.tenant(key))
     return core.session(opened.id, opened.token)
 
 

@@ -12,6 +12,7 @@ fields that the real one does not have, and write down every request.
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -113,6 +114,7 @@ class Standin:
         self.logprobs = 5  # of how many tokens it tells the probability
         self.says: str | None = None  # instead of what the reference engine says
         self.scores: Scores | None = None
+        self.loop = asyncio.get_running_loop()  # on which its events are set
         self.gate = asyncio.Event()  # answers go on, after their first piece, when it is set
         self.gate.set()
         self.hold = asyncio.Event()  # answers begin when it is set
@@ -131,6 +133,7 @@ class Standin:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._completions)
         app.router.add_post("/openai/deployments/{name}/chat/completions", self._chat)
+        app.router.add_post("/openai/deployments/{name}/completions", self._completions)
         return app
 
     # --- routes ---
@@ -450,3 +453,27 @@ async def standin(dialect: str = "vllm") -> AsyncIterator[Standin]:
     finally:
         server.gate.set()
         await runner.cleanup()
+
+
+class Served:
+    """A stand-in that is served from another thread."""
+
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
+        self._ready, self._done = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self.server: Standin
+
+    async def _serve(self) -> None:
+        async with standin(self._dialect) as self.server:
+            self._ready.set()
+            await asyncio.to_thread(self._done.wait)
+
+    def __enter__(self) -> Standin:
+        self._thread.start()
+        assert self._ready.wait(20)
+        return self.server
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join(20)

@@ -79,8 +79,8 @@ class Front:
         openai = pytest.importorskip("openai")
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
 
-    async def parrot(self) -> Parrot:
-        status, opened = await self.ask("POST", "/v1/session", {})
+    async def parrot(self, key: str | None = None) -> Parrot:
+        status, opened = await self.ask("POST", "/v1/session", {"api_key": key})
         assert status == 200, opened
         return Parrot(self, opened["session_id"], opened["session_auth"])
 
@@ -149,14 +149,15 @@ class ThreadedFront:
 
 
 @contextmanager
-def threaded(**config: Any) -> Iterator[ThreadedFront]:
+def threaded(key: str | None = None, **config: Any) -> Iterator[ThreadedFront]:
+    """`key` opens its session, where the core wants one."""
     ready: Queue[ThreadedFront] = Queue()
     loop = asyncio.new_event_loop()
     over = asyncio.Event()
 
     async def run() -> None:
         async with fronted(**config) as front:
-            parrot = await front.parrot()
+            parrot = await front.parrot(key)
             ready.put(ThreadedFront(front.url, front.routes, parrot.headers))
             await over.wait()
 

@@ -137,3 +137,18 @@ class Broken(ReferenceEngine):
             yield item
             if request.sampling.key == self.bad:
                 raise ZeroDivisionError("a bug")
+
+
+async def is_empty(engine: Engine) -> bool:
+    info = await engine.ping()
+    return (info.contexts, info.cached_tokens, info.running, info.queued) == (0, 0, 0, 0)
+
+
+async def rests(one: Served, contexts: int) -> bool:
+    """Whether nothing goes on, and so many contexts are there."""
+    info = await one.engine.ping()
+    return (info.contexts, info.running, info.queued) == (contexts, 0, 0)
+
+
+async def holds(one: Served, contexts: int) -> bool:
+    return await one.contexts() == contexts

@@ -27,6 +27,7 @@ def python(code: str) -> str:
 
 
 def test_importing_loads_nothing_heavy() -> None:
+    """R7."""
     loaded = set(python("import parrotc, sys; print(*sys.modules)").split())
     assert "parrotc" in loaded
     assert loaded.isdisjoint(HEAVY)

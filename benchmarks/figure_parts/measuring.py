@@ -1,12 +1,15 @@
 """Runs a case on a system, in virtual time, and says how long its applications took."""
 
 import asyncio
+import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from statistics import fmean
 from typing import Any
 
-from figure_parts.cases import Arrival, Case
+from figure_parts.cases import Arrival, Case, gpts
 from figure_parts.systems import ROUND_TRIP, Service, System, plan_of
 
 from parrotc.runtime.engines.protocol import Hints
@@ -14,6 +17,7 @@ from parrotc.runtime.engines.virtualtime import VirtualTimeLoop
 from parrotc.runtime.terms import Terms
 
 SUSTAINED = 0.03  # seconds for each token of an answer, in the mean: twice that of an idle service
+_NUMBER = re.compile(r"\d[\d,.]*\d|\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +43,39 @@ class Measure:
     makespan: float
     filled: int
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """Those that the setting names, in its order: (1024, 25) of parts and answers."""
+        return tuple(float(found.replace(",", "")) for found in _NUMBER.findall(self.setting))
+
     def of(self, kind: str) -> Times:
         return next(times for times in self.times if times.kind == kind)
 
+    def has(self, kind: str) -> bool:
+        return any(times.kind == kind for times in self.times)
 
-Answers = list[Any]
+
+Outcome = tuple[Measure, str]  # and a digest of the answers, in the order of arrival
 
 
-def measured(case: Case, system: System) -> tuple[Measure, Answers]:
-    """What was measured, and the answers in the order of arrival."""
+def measured(case: Case, system: System) -> list[Outcome]:
+    """The one outcome of a case."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(_run(case, system))
+        measure, answers = runner.run(_run(case, system))
+    return [(measure, sha256(json.dumps(answers).encode()).hexdigest())]
 
 
-async def _run(case: Case, system: System) -> tuple[Measure, Answers]:
+def swept(rates: Sequence[float], seconds: float, system: System) -> list[Outcome]:
+    """Rising rates of figure 16, up to the first that `system` does not sustain."""
+    outcomes: list[Outcome] = []
+    for rate in rates:
+        outcomes += measured(gpts(rate, seconds), system)
+        if outcomes[-1][0].of("GPT").per_token > SUSTAINED:
+            break
+    return outcomes
+
+
+async def _run(case: Case, system: System) -> tuple[Measure, list[Any]]:
     service = Service(system, case.model, case.gpus, plan_of(case.program, system.passes))
     begun = asyncio.get_running_loop().time()
     work = [_serve(service, number, each) for number, each in enumerate(case.arrivals)]

@@ -46,7 +46,7 @@ PATIENT = RouterLimits(silence=1e6)  # no engine fails here
 
 FIFO = SchedulerConfig(
     app_fifo=False, ranked=False, graph_group=False, ctx_group=False, ctx_aware=False,
-    slack=0.0, lookahead=1,
+    packed=False, lookahead=1,
 )  # fmt: skip
 PARROT = SchedulerConfig(ranked=False)  # its four policies
 

@@ -115,9 +115,11 @@ async def plan(client: Client, number: int) -> int:
     return WIDTH + 1
 
 
-async def measure(what: str, ask: Ask, engines: int, calls: int, each: int) -> Measure:
+async def measure(
+    what: str, ask: Ask, engines: int, calls: int, each: int, *, journaled: bool
+) -> Measure:
     """`calls` of them, of which a request makes `each`."""
-    with server(engines) as on:
+    with server(engines, journaled=journaled) as on:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
             clients = [Client(on.url, http) for _ in range(CLIENTS)]
             await _store(http, on)
@@ -213,12 +215,14 @@ def row(found: Measure) -> str:
     )
 
 
-def over_http(engines: Sequence[int], calls: int) -> list[dict[str, Any]]:
+def over_http(
+    engines: Sequence[int], calls: int, *, journaled: bool = False
+) -> list[dict[str, Any]]:
     print(HEADER)
     measures = []
     for count in engines:
         for what, ask, each in (("calls", call, 1), ("plans", plan, WIDTH + 1)):
-            found = asyncio.run(measure(what, ask, count, calls, each))
+            found = asyncio.run(measure(what, ask, count, calls, each, journaled=journaled))
             print(row(found), flush=True)
             measures.append(asdict(found))
     return measures

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from serve_parts.instant import InstantEngine
 
@@ -22,7 +24,9 @@ from parrotc.runtime.core.templates import Template
 from parrotc.runtime.engines.config import EngineConfig
 from parrotc.runtime.engines.http.listening import listening
 from parrotc.runtime.plan import Plan
-from parrotc.runtime.server.app import WATCHDOG, make_app
+from parrotc.runtime.server.app import OPEN, WATCHDOG, make_app
+from parrotc.runtime.server.process import responsive
+from parrotc.runtime.server.watchdog import TICK
 from parrotc.runtime.tokenizer import ByteTokenizer
 from parrotc.served import compile_template
 
@@ -54,24 +58,26 @@ class Server:
 
 
 @contextmanager
-def server(engines: int) -> Iterator[Server]:
-    """One with so many engines, until the block ends."""
+def server(engines: int, *, journaled: bool) -> Iterator[Server]:
+    """One with so many engines, and perhaps a journal, until the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, engines))
-    process.start()
-    try:
-        yield Server(ours.recv(), ours)
-    finally:
-        ours.send("end")
-        process.join()
+    with TemporaryDirectory() as folder:
+        journal = str(Path(folder) / "runs.db") if journaled else ""
+        process = context.Process(target=_run, args=(theirs, engines, journal))
+        process.start()
+        try:
+            yield Server(ours.recv(), ours)
+        finally:
+            ours.send("end")
+            process.join()
 
 
-def _run(pipe: Connection, engines: int) -> None:
-    asyncio.run(_serve(pipe, engines))
+def _run(pipe: Connection, engines: int, journal: str) -> None:
+    asyncio.run(_serve(pipe, engines, journal))
 
 
-async def _serve(pipe: Connection, count: int) -> None:
+async def _serve(pipe: Connection, count: int, journal: str) -> None:
     tokenizer = ByteTokenizer()
     engines: list[InstantEngine] = []
     compiled = 0
@@ -86,18 +92,22 @@ async def _serve(pipe: Connection, count: int) -> None:
         return compile_template(template, model)
 
     configs = tuple(EngineConfig(engine="reference", name=f"e{n}") for n in range(count))
-    core = ServeCore(CoreConfig(engines=configs), Services(compile, opened, counting))
+    config = CoreConfig(engines=configs, journal=journal)
+    core = ServeCore(config, Services(compile, opened, counting))
     await core.start()
-    gc.collect()
-    gc.freeze()  # as `parrotc serve` does
     app = make_app(core)
     told: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(pipe.fileno(), lambda: told.put_nowait(pipe.recv()))
-    async with listening(app, "127.0.0.1", 0, grace=1) as url:
+    async with (
+        responsive(lambda: app[OPEN].are_none),  # as `parrotc serve` does
+        listening(app, "127.0.0.1", 0, grace=1) as url,
+    ):
         pipe.send(url)
         while await told.get() != "end":
             late = app[WATCHDOG].take_worst()
             gc.collect()
+            await asyncio.sleep(2 * TICK)
+            app[WATCHDOG].take_worst()  # this collection is no part of the next measure
             generated = sum(engine.calls for engine in engines)
             pipe.send(
                 Figures(

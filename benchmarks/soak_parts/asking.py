@@ -142,6 +142,25 @@ async def chat(asker: Asker, number: int) -> Json:
     return texts
 
 
+async def complete(asker: Asker, number: int) -> Json:
+    """OpenAI's completions of several prompts, plain and as a stream, read slowly at times."""
+    body = {
+        "model": "reference", "seed": number, "temperature": 0.7, "max_tokens": 8 + number % 40,
+        "prompt": [f"Once {number % 5}", f"Then {number}"],
+    }  # fmt: skip
+    path = "/v1/completions"
+    if number % 2:
+        return [choice["text"] for choice in (await asker.ask("POST", path, body))["choices"]]
+    texts = ["", ""]
+    pause = SLOW if number % 6 == 0 else 0.0
+    async for _, data in asker.events("POST", path, body | {"stream": True}, pause=pause):
+        if "error" in data:
+            raise Refused(str(data))
+        for choice in data["choices"]:
+            texts[choice["index"]] += choice["text"] or ""
+    return texts
+
+
 async def leave(asker: Asker, number: int) -> Json:
     """Begin something and go away, or cancel it: nothing is said, and nothing is to remain."""
     random = Random(number)
@@ -157,4 +176,4 @@ async def leave(asker: Asker, number: int) -> Json:
     return None
 
 
-KINDS = {"calls": calls, "run": run, "chat": chat, "leave": leave}
+KINDS = {"calls": calls, "run": run, "chat": chat, "complete": complete, "leave": leave}

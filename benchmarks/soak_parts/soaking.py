@@ -4,17 +4,23 @@ import asyncio
 import gc
 import resource
 import sys
-import threading
+import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from soak_parts.asking import KINDS, PLAN, Asker
-from soak_parts.flaky import Fault, Flaky
+from soak_parts.chaos import Chaos
+from soak_parts.flaky import Flaky
+from soak_parts.lateness import Lateness
+from soak_parts.processes import EngineProcess
+from soak_parts.report import Mark, Report
 
 from parrotc.driver import compile_source
 from parrotc.ir.source import Source
@@ -25,126 +31,135 @@ from parrotc.runtime.core.engines import Opened
 from parrotc.runtime.engines.config import EngineConfig
 from parrotc.runtime.engines.http.listening import listening
 from parrotc.runtime.plan import ChatTemplate
-from parrotc.runtime.server.app import WATCHDOG, make_app
+from parrotc.runtime.server.app import make_app
 from parrotc.runtime.tokenizer import ByteTokenizer
 from parrotc.served import compile_template
 from parrotc.targets import ModelOverrides
 
 VARIANTS = 40  # different things that are asked, of each kind
 HANGS = 60.0  # seconds after which an answer will never come
+SETTLES = 60.0  # seconds that all has to end in, and to be freed, once nothing is asked
 SILENCE = 2.0  # of an engine, before it is asked whether it lives
-TICK = 0.05
 
-
-@dataclass
-class Report:
-    """What was asked and what went wrong. `late` is the longest time in seconds that the loop stood
-    still while the machine did not. At each stop, when nothing was open: `contexts` on the engines,
-    objects (`blocks`) and bytes (`resident`) of the process."""
-
-    asked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    faults: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Fault, 0))
-    retries: int = 0
-    lost: list[str] = field(default_factory=list)
-    hung: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)  # what was still there when all had ended
-    late: float = 0.0
-    contexts: list[int] = field(default_factory=list)
-    blocks: list[int] = field(default_factory=list)
-    resident: list[int] = field(default_factory=list)
+Answers = dict[tuple[str, int], Any]
 
 
 @dataclass
 class Running:
-    """A core behind HTTP, and somebody who asks it."""
+    """A core behind HTTP, the engines in its process, those in others, and somebody who asks it."""
 
     core: ServeCore
-    engines: list[Flaky]
-    app: Any
+    engines: dict[str, Flaky]
+    processes: Sequence[EngineProcess]
+    http: aiohttp.ClientSession
     asker: Asker
+
+    def are_up(self) -> bool:
+        names = {*self.engines, *(process.name for process in self.processes)}
+        return {view.name for view in self.core.engines() if view.state == "up"} == names
+
+    async def contexts(self) -> dict[str, int]:
+        """What each engine holds, as it says."""
+        held = {name: (await engine.ping()).contexts for name, engine in self.engines.items()}
+        return held | {one.name: await one.contexts(self.http) for one in self.processes}
+
+    def known(self) -> dict[str, int]:
+        """What each engine holds, as the core knows."""
+        return {view.name: view.contexts for view in self.core.engines()}
 
 
 @asynccontextmanager
-async def running(count: int) -> AsyncIterator[Running]:
-    engines: list[Flaky] = []
+async def running(engines: int, processes: int) -> AsyncIterator[Running]:
+    names = [f"e{number}" for number in range(engines)]
+    made: dict[str, Flaky] = {}
 
     def opened(config: EngineConfig) -> Opened:
-        engines.append(Flaky())
-        return Opened(engines[-1], ChatTemplate(ByteTokenizer.template))
+        made[config.name] = Flaky()
+        return Opened(made[config.name], ChatTemplate(ByteTokenizer.template))
 
-    configs = tuple(EngineConfig(engine="reference", name=f"e{n}") for n in range(count))
+    configs = tuple(EngineConfig(engine="reference", name=name) for name in names)
     config = CoreConfig(engines=configs, max_silence=SILENCE, max_finished_runs=20)
     core = ServeCore(config, Services(compile_template, opened, counting))
     await core.start()
-    app = make_app(core)
     try:
         async with (
-            listening(app, "127.0.0.1", 0, grace=1) as url,
+            listening(make_app(core), "127.0.0.1", 0, grace=1) as url,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+            _started(processes, urlsplit(url).port or 0) as started,
         ):
             compiled = compile_source(Source("p.pfn", PLAN), models=ModelOverrides("reference"))
             async with http.put(f"{url}/v1/plans/p", data=compiled.plan.to_json()) as response:
                 assert response.status == 200, await response.text()
-            yield Running(core, engines, app, Asker(url, http))
+            one = Running(core, made, started, http, Asker(url, http))
+            while not one.are_up():
+                await asyncio.sleep(0.1)
+            yield one
     finally:
         await core.close()
 
 
-async def quiet_answers() -> dict[tuple[str, int], Any]:
+@asynccontextmanager
+async def _started(count: int, port: int) -> AsyncIterator[list[EngineProcess]]:
+    """So many engines for the core at `port`."""
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [EngineProcess(f"p{number}", port, Path(folder)) for number in range(count)]
+        try:
+            await asyncio.gather(*(process.start() for process in processes))
+            yield processes
+        finally:
+            await asyncio.gather(*(process.kill() for process in processes))
+
+
+async def quiet_answers() -> Answers:
     """What is right: said by one engine that is always well."""
-    async with running(1) as one:
+    async with running(1, 0) as one:
         asked = [(kind, number) for kind in KINDS for number in range(VARIANTS)]
         said = await asyncio.gather(*(KINDS[kind](one.asker, n) for kind, n in asked))
         return dict(zip(asked, said, strict=True))
 
 
 async def soak(
-    seconds: float, *, engines: int, clients: int, every: float, stops: int, seed: int = 0
+    seconds: float,
+    *,
+    engines: int,
+    processes: int,
+    clients: int,
+    every: float,
+    stops: int,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Ask for `seconds`, with a fault about `every` so many of them; look at what is held at so
-    many `stops`, evenly spread."""
+    many `stops`, evenly spread, and `tell` of it."""
     right = await quiet_answers()
-    report, random = Report(), Random(seed)
-    async with running(engines) as one:
-        with _late(one, report):
+    random, lateness = Random(seed), Lateness()
+    async with running(engines, processes) as one:
+        chaos = Chaos(list(one.engines.values()), one.processes, every, random, one.are_up)
+        report = Report(asked=dict.fromkeys(KINDS, 0), faults=chaos.faults)
+        begun = time.monotonic()
+        async with lateness.measured():
             for _ in range(stops):
-                await _stretch(one, right, report, random, seconds / stops, clients, every)
-                await _look(one, report)
+                raging = asyncio.create_task(chaos.rage())
+                over = time.monotonic() + seconds / stops
+                await asyncio.gather(
+                    *(
+                        _client(one, right, report, Random(random.random()), over)
+                        for _ in range(clients)
+                    )
+                )
+                chaos.calm_down()
+                await raging
+                await _settled(one, report)
+                report.marks.append(await _mark(one, time.monotonic() - begun))
+                tell(f"{sum(report.asked.values()):,} asked, {report.marks[-1]}")
         counters = [model.router.ping() for model in one.core._models]
-        report.retries = sum([(await found).counters["retries"] for found in counters])
-    report.left += [
-        f"e{number} holds {found.contexts} contexts"
-        for number, found in enumerate([await engine.ping() for engine in one.engines])
-        if found.contexts
-    ]
+        report.retries = round(sum([(await found).counters["retries"] for found in counters]))
+        report.late = lateness.figures()
     return report
 
 
-async def _stretch(
-    one: Running,
-    right: dict[tuple[str, int], Any],
-    report: Report,
-    random: Random,
-    seconds: float,
-    clients: int,
-    every: float,
-) -> None:
-    over = time.monotonic() + seconds
-    chaos = asyncio.create_task(_chaos(one, report, random, every))
-    try:
-        await asyncio.gather(
-            *(_client(one, right, report, Random(random.random()), over) for _ in range(clients))
-        )
-    finally:
-        chaos.cancel()
-        await asyncio.wait([chaos])
-    for engine in one.engines:
-        engine.come_back()
-
-
 async def _client(
-    one: Running, right: dict[tuple[str, int], Any], report: Report, random: Random, over: float
+    one: Running, right: Answers, report: Report, random: Random, over: float
 ) -> None:
     while time.monotonic() < over:
         kind, number = random.choice(list(KINDS)), random.randrange(VARIANTS)
@@ -161,56 +176,34 @@ async def _client(
                 report.wrong.append(f"{kind} {number}: {said!r:.200} {right[kind, number]!r:.200}")
 
 
-async def _chaos(one: Running, report: Report, random: Random, every: float) -> None:
-    """One fault at a time, so that no call is the victim of two and taken for the one to blame."""
-    while True:
-        await asyncio.sleep(every * random.uniform(0.5, 1.5))
-        engine, fault = random.choice(one.engines), random.choice(list(Fault))
-        report.faults[fault] += 1
-        engine.fail(fault)
-        try:
-            await asyncio.sleep(every * random.uniform(0.2, 1.0))
-        finally:
-            engine.come_back()
-        while any(view.state != "up" for view in one.core.engines()):
-            await asyncio.sleep(0.1)
+async def _settled(one: Running, report: Report) -> None:
+    """Wait until all has ended, and every engine holds what the core knows of, and no more."""
+    until = time.monotonic() + SETTLES
+    while left := await _left(one):
+        if time.monotonic() > until:
+            report.left += left
+            return
+        await asyncio.sleep(0.2)
 
 
-async def _look(one: Running, report: Report) -> None:
-    """When all has ended: what is still there, and how much memory."""
-    for _ in range(300):
-        held = {name: one.core.stats()[name] for name in ("calls", "queued", "runs_going_on")}
-        is_up = all(view.state == "up" for view in one.core.engines())
-        if is_up and not any(held.values()):
-            break
-        await asyncio.sleep(0.1)
-    held["sessions"] = one.core.stats()["sessions"]
-    report.left += [f"{count} {name}" for name, count in held.items() if count]
-    report.contexts.append(sum([(await engine.ping()).contexts for engine in one.engines]))
+async def _left(one: Running) -> list[str]:
+    stats = one.core.stats()
+    names = ("calls", "queued", "runs_going_on", "sessions")
+    left = [f"{stats[name]} {name}" for name in names if stats[name]]
+    if not one.are_up():
+        return [*left, f"engines that are not up: {one.core.engines()}"]
+    known = one.known()
+    return left + [
+        f"{name} holds {count} contexts, of which the core knows {known[name]}"
+        for name, count in (await one.contexts()).items()
+        if count != known[name]
+    ]
+
+
+async def _mark(one: Running, seconds: float) -> Mark:
+    contexts = sum((await one.contexts()).values())
     gc.collect()
-    report.blocks.append(sys.getallocatedblocks())
+    objects = sys.getallocatedblocks()
     with open("/proc/self/statm") as numbers:
-        report.resident.append(int(numbers.read().split()[1]) * resource.getpagesize())
-
-
-@contextmanager
-def _late(one: Running, report: Report) -> Iterator[None]:
-    """How late the loop is, beyond what a thread that only sleeps is on this machine."""
-    over, machine = threading.Event(), 0.0
-
-    def measure() -> None:
-        nonlocal machine
-        while not over.is_set():
-            due = time.monotonic() + TICK
-            time.sleep(TICK)
-            machine = max(machine, time.monotonic() - due)
-
-    thread = threading.Thread(target=measure)
-    one.app[WATCHDOG].take_worst()
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        report.late = max(0.0, one.app[WATCHDOG].take_worst() - machine)
+        resident = int(numbers.read().split()[1]) * resource.getpagesize()
+    return Mark(round(seconds, 1), contexts, objects, resident)

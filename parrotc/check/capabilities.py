@@ -7,7 +7,7 @@ Looks at the flow-level module, not at the program: models may be replaced when 
 compiled, and what counts is the one that a call will run on, or fall back on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from parrotc.check.profiles import profile
@@ -53,9 +53,18 @@ def capabilities(module: Module) -> tuple[Diagnostic, ...]:
         for op in walk(flow.body):
             if isinstance(op, Call):
                 asked |= {(op.function, name): None for name in _reached(op.model, models)}
+    return _lacking((functions[name], models[model]) for name, model in asked)
+
+
+def capabilities_of(function: Function, model: Model) -> tuple[Diagnostic, ...]:
+    """The same of one function, where a model is to run it that no flow says."""
+    return _lacking([(function, model)])
+
+
+def _lacking(pairs: Iterable[tuple[Function, Model]]) -> tuple[Diagnostic, ...]:
     found: dict[tuple[str, Span | None, str], Diagnostic] = {}
-    for name, model in asked:
-        for one in _function(functions[name], models[model]):
+    for function, model in pairs:
+        for one in _function(function, model):
             found.setdefault((one.code, one.span, one.label), one)  # whatever models lack it
     return tuple(sorted(found.values(), key=lambda one: one.span.start if one.span else -1))
 

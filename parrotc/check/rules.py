@@ -124,6 +124,22 @@ def _same_fields(given: Record, wanted: Record) -> bool:
     return all(assignable(types[f.name], f.type) for f in wanted.fields)
 
 
+def lacks_class(given: Type, wanted: Type) -> bool:
+    """Whether `wanted` names a class where `given`, which may stand for it, goes by structure."""
+    match given, wanted:
+        case Optional(), _:
+            return lacks_class(given.item, wanted)
+        case _, Optional():
+            return lacks_class(given, wanted.item)
+        case ListOf(), ListOf():
+            return lacks_class(given.item, wanted.item)
+        case Record(name=""), Record():
+            pairs = ((given.field(field.name), field.type) for field in wanted.fields)
+            inner = (lacks_class(field.type, type_) for field, type_ in pairs if field)
+            return bool(wanted.name) or any(inner)
+    return False
+
+
 def join(a: Type, b: Type) -> Type | None:
     """The narrowest type that holds the values of both; None if there is none."""
     if a == b or b == BROKEN:

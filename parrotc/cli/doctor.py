@@ -119,8 +119,10 @@ def _machine() -> list[Line]:
 
 
 def _compiler() -> Line:
-    found = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if found:
+    from parrotc.kernels.compiled import compiler
+
+    found = compiler()
+    if found is not None:
         return Line("C compiler", found)
     advice = "install gcc: the embedded engine compiles its kernels with it, and is slow without"
     return Line("C compiler", "none", advice)

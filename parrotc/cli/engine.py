@@ -56,7 +56,7 @@ def _open(config: "EngineConfig") -> "tuple[Engine, ChatTemplate | None]":
         raise CompileError([Diagnostic("E0610", error.message, help=error.help)]) from None
     except ValueError as error:
         raise CompileError([Diagnostic("E0661", f"the engine cannot be opened: {error}")]) from None
-    if config.engine == REFERENCE:
+    if config.engine == REFERENCE or config.reads_text:
         return engine, None
     return engine, load_target(EMBEDDED, config.spec).template
 
@@ -96,13 +96,14 @@ def _membership(config: "EngineConfig", url: str) -> AbstractAsyncContextManager
 
     if config.serve_core is None:
         return nullcontext()
-    about = {"engine_name": config.name, "model": config.served}
+    about = {"engine_name": config.name, "model": config.served, "role": config.role}
     return member_of(config.serve_core, about, url)
 
 
 async def _announce(engine: "Engine", url: str, name: str) -> None:
     info = await engine.ping()
-    words = [info.engine, info.precision, f"{info.context_length:,} tokens"]
+    length = f"{info.context_length:,} tokens" if info.fingerprint else "reads text"
+    words = [info.engine, info.precision, length]
     title = f"{name}: {info.model}" if name else info.model
     click.echo(f"{title} ({', '.join(filter(None, words))}) is ready", err=True)
     click.echo(url)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 )
 @click.option("--host", help="The address to listen on, instead of the config's.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Likewise the port; 0: any free one.")
-@click.option("--journal", help="Likewise the file that keeps runs over restarts.")
+@click.option("--journal", help="Likewise the file that keeps sessions and runs.")
 @click.option("--log-dir", "--log_dir", "log_dir", help="Likewise the folder of the log.")
 @click.option("--log-filename", "--log_filename", "log_filename", help="Likewise its name.")
 @format_option

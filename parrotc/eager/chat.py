@@ -25,6 +25,7 @@ from parrotc.eager.place import Place
 from parrotc.eager.service import Service, service_for
 from parrotc.eager.talk import Talk, function_of
 from parrotc.ir.tokenhash import draw_key
+from parrotc.notebook import Rich, shown, table
 from parrotc.python.words import Model as PythonModel
 from parrotc.runtime.errors import Failed, Failure, RunError, RunTimeout
 from parrotc.runtime.trace import Counters, Trace
@@ -40,7 +41,7 @@ class _Reader:
         self.heard: Future[None] = Future()
 
 
-class Chat:
+class Chat(Rich):
     """A conversation on one model. Close it, or use it in a `with`, to give its context back.
 
     `model` is one of `parrotc.model`; `engine`, `models` and settings are those of
@@ -65,7 +66,7 @@ class Chat:
         self._state = state or talk.first
         self._turns = turns
         self._writing = asyncio.Lock()
-        self._trace = Trace()
+        self._counters = Counters()
         self._is_closed = False
 
     # --- turns ---
@@ -73,7 +74,8 @@ class Chat:
     def say(self, text: str, *, timeout: float | None = None, **sampling: Any) -> str:
         """The model's answer to a message. `sampling` is that of a `{{gen}}`: `max_tokens`, …
 
-        Raises `RunError`, `CompileError`, and `RunTimeout` after `timeout` seconds.
+        Raises `RunError`, `CompileError`, and `RunTimeout` after `timeout` seconds, or those of
+        the setting `max_wait`.
         """
         said: str = self._wait(self._say(text, sampling, timeout))
         return said
@@ -164,27 +166,32 @@ class Chat:
     @property
     def history(self) -> list[dict[str, str]]:
         """The messages so far, each with its `role` and its `text`."""
-        encoder = self._talk.encoder
-        pairs = self._state.texts(encoder) if encoder else _plain(self._state)
-        return [{"role": role, "text": text} for role, text in pairs]
+        return [{"role": role, "text": text} for role, text in self._state.texts()]
 
     @property
     def tokens(self) -> int:
-        """How many tokens of the conversation the engine holds."""
+        """How many tokens of the conversation the engine holds; about how many the messages have
+        on a text endpoint, which does not say."""
         return self._state.tokens
 
     @property
     def filled_tokens(self) -> int:
-        """How many tokens the engine has had to fill for it so far, those of its forks too."""
+        """How many tokens the engine has had to fill for it so far, those of its forks too; on a
+        text endpoint, what that says of its cache."""
         return self._talk.filled
 
     @property
     def counters(self) -> Counters:
         """Totals of all turns so far."""
-        return self._trace.counters.copy()
+        return self._counters.copy()
 
     def __repr__(self) -> str:
         return f"<chat of {self._turns} turns, {self.tokens} tokens>"
+
+    def _html(self) -> str:
+        said = enumerate(self.history, 1)
+        rows = {f"{number} {one['role']}": shown(one["text"]) for number, one in said}
+        return table(f"chat of {self.tokens} tokens", rows)
 
     def close(self) -> None:
         """Give the context back. A turn that is going on ends, and counts no more."""
@@ -255,6 +262,7 @@ class Chat:
         keep: bool,
         reader: "_Reader | None" = None,
     ) -> Any:
+        timeout = self._talk.service.settings.max_wait if timeout is None else timeout
         try:
             async with asyncio.timeout(timeout):
                 if not keep:
@@ -280,6 +288,7 @@ class Chat:
         inputs = {name: await data_of(arg, default) for (name, default), arg in pairs}
         self._require_open()
         state, seed = self._state.take(), self._talk.service.settings.seed
+        trace = Trace()
         try:
             given, then = await self._talk.turn(
                 state,
@@ -287,10 +296,11 @@ class Chat:
                 inputs,
                 seed=draw_key(seed, "turn", (self._turns,)) if self._turns else seed,
                 sink=reader.tell if reader else None,
-                trace=self._trace,
+                trace=trace,
             )
         finally:
             state.drop()
+            self._counters.add(trace.counters)
         if reader is not None:
             await self._read(reader, then)
         if keep and not self._is_closed:
@@ -323,8 +333,3 @@ class Chat:
 def _untold(told: str, said: str) -> Iterator[str]:
     if said != told:
         yield said.removeprefix(told)
-
-
-def _plain(state: State) -> list[tuple[str, str]]:
-    """The messages of a chat that nobody has spoken in yet."""
-    return [(one.role, "".join(map(str, one.content))) for one in state.messages]

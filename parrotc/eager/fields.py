@@ -1,5 +1,7 @@
 """The parts of a value that is not there yet, as far as its type says which it has."""
 
+from collections.abc import Sequence
+
 from parrotc.ir.types import FLOAT, Record, Scored, Type
 
 
@@ -12,6 +14,15 @@ def field_type(type_: Type, name: str) -> Type | None:
         case Scored(item=item):
             return {"value": item, "p": FLOAT}.get(name)
     return None
+
+
+def type_at(type_: Type, fields: Sequence[str]) -> Type:
+    """The type of the part that fields lead to, each of which its value has."""
+    for name in fields:
+        found = field_type(type_, name)
+        assert found is not None
+        type_ = found
+    return type_
 
 
 def field_names(type_: Type) -> tuple[str, ...] | None:

@@ -12,24 +12,29 @@ A graph may be used from several threads. Each thread has one of its own until i
 (`current`), so what one thread captures is never cut by a `get` in another.
 """
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Self
 
 from parrotc.eager.arguments import bound
+from parrotc.eager.callterms import PLAIN, CallTerms, with_terms
 from parrotc.eager.cell import is_failed
 from parrotc.eager.library import Callee
+from parrotc.eager.named import Told
 from parrotc.eager.node import CallNode, InputNode, Node
 from parrotc.eager.place import Place
 from parrotc.eager.pytypes import type_of
 from parrotc.eager.service import Running, Segment, Service, service_for
 from parrotc.eager.shaping import Shaping, needed
 from parrotc.eager.variable import Var
+from parrotc.eager.waiting import graphs_of, never_set, unset, waited
 from parrotc.ir.tokenhash import draw_key
 from parrotc.runtime.engines.protocol import EngineInfo
-from parrotc.runtime.errors import Failed, Failure, RunError
+from parrotc.runtime.errors import Failed, Failure, RunError, RunTimeout
 from parrotc.runtime.openrun import CANCELLED
 from parrotc.runtime.results import PythonTypes
 from parrotc.runtime.trace import Counters, Trace, Watcher
@@ -74,14 +79,19 @@ class Graph:
         kwargs: Mapping[str, Any] | None = None,
         place: Place | None = None,
         criteria: str | None = None,
+        terms: CallTerms = PLAIN,
     ) -> Var[Any]:
         """The result of a call, which runs when some result of the graph is wanted.
 
+        `seed` and `timeout` among the keywords, where they are no inputs, are terms of the call.
         Raises `TypeError` for inputs that the function does not have, `RunError` E0607 for values
         that do not fit.
         """
-        arguments = bound(callee, args, kwargs or {}, place)
-        node = CallNode(self, callee, arguments, place)
+        inputs = dict(kwargs or {})
+        if not callee.is_native:
+            inputs, terms = with_terms(callee.name, callee.params, inputs, terms)
+        arguments = bound(callee, args, inputs, place)
+        node = CallNode(self, callee, arguments, place, terms)
         node.criteria = criteria
         var: Var[Any] = Var(node)
         with self._lock:
@@ -119,18 +129,22 @@ class Graph:
                 Segment(
                     shaping.shape,
                     shaping.values,
-                    told=[call.tell for call in calls],
-                    sinks=[call.cell.tell for call in calls],
+                    told=[Told(call.tell, call.cell.tell) for call in calls],
+                    parts=[_parts(call) for call in calls],
                     seed=self._seed(number),
+                    seeds=[call.terms.seed for call in calls],
                     folders=list(dict.fromkeys(call.callee.library.folder for call in calls)),
                     trace=self._trace,
                 )
             )
             self._running = [one for one in self._running if not one.done.done()] + [running]
             self._begun = [one for one in self._begun if not one.cell.outcome.done()] + calls
-            others = _graphs_of(calls) - {self}
+            others = graphs_of(calls) - {self}
             for place, call in enumerate(calls):
-                call.number, call.running, call.cell.is_running = place, running, True
+                call.begin(running, place)
+        for call in calls:
+            if call.terms.timeout is not None:
+                self.service.start(self._limited(call, call.terms.timeout))
         for graph in others:
             graph.run()
 
@@ -154,9 +168,9 @@ class Graph:
             raise ValueError(f"`criteria` is `latency` or `throughput`, not {criteria!r}")
         if isinstance(node, CallNode) and criteria is not None and node.running is None:
             node.criteria = criteria
-        unset = None if can_wait else _unset(node)
-        if unset is not None:
-            raise RunError(_never_set(unset))
+        missing = None if can_wait else unset(node)
+        if missing is not None:
+            raise RunError(never_set(missing))
         self.run()
 
     def set(self, node: Node, value: Any) -> None:
@@ -181,7 +195,7 @@ class Graph:
             raise RuntimeError(f"the variable `{var.name}` gets its value from a call")
         if node.cell.outcome.done():
             raise RuntimeError(f"the variable `{var.name}` is set already")
-        if any(node in _waited(source._node) for source in sources):
+        if any(node in waited(source._node) for source in sources):
             raise RuntimeError(f"the variable `{var.name}` needs its own value")
         node.sources = tuple(sources)
 
@@ -199,7 +213,7 @@ class Graph:
             outcome = done.result()
             tell(outcome if is_failed(outcome) else source._data(outcome))
 
-        source._node.cell.outcome.add_done_callback(follow)
+        source._cell.outcome.add_done_callback(follow)
 
     def cancel(self, node: Node) -> None:
         """See `Var.cancel`."""
@@ -207,13 +221,26 @@ class Graph:
             node.cell.set(CANCELLED)
             return
         assert isinstance(node, CallNode)
+        self._give_up(node, CANCELLED)
+
+    def _give_up(self, node: CallNode, failure: Failure) -> None:
+        """It will have no value, nor will what reads it: what only these need stops."""
         with self._lock:
-            running = node.running
             if node in self._captured:
                 self._captured.remove(node)
-        node.tell(CANCELLED)
-        if running is not None:
-            running.cancel(node.number)
+            lost = [call for call in self._begun if node in waited(call)]
+        for call in lost or [node]:  # in the order in which they were captured
+            call.tell(failure)
+            if call.running is not None:
+                call.running.cancel(call.number)
+
+    async def _limited(self, call: CallNode, timeout: float) -> None:
+        """Give a call up that has no value after so many seconds."""
+        coming = asyncio.wrap_future(call.cell.outcome)
+        await asyncio.wait([coming], timeout=timeout)
+        if not coming.done():
+            message = f"`{call.name}` has no value after {timeout:g} s"
+            self._give_up(call, Failed("E0612", message).at(None))
 
     # --- what is going on ---
 
@@ -250,10 +277,18 @@ class Graph:
             return
         self.run()
         for call in self._begun:
-            while (unset := _unset(call)) is not None:
-                unset.cell.set(_never_set(unset))
-        for running in self._running:
-            running.done.result()
+            while (missing := unset(call)) is not None:
+                missing.cell.set(never_set(missing))
+        self._finish()
+
+    def _finish(self) -> None:
+        """Wait for what runs, as long as anybody who says no timeout waits."""
+        limit = self.service.settings.max_wait
+        _, late = wait([running.done for running in self._running], timeout=limit)
+        if late:
+            self.close()
+            message = f"the graph `{self.name}` is not done after {limit} s"
+            raise RunTimeout(Failed("E0612", message).at(None))
 
     def close(self) -> None:
         """Cancel what was captured and what runs. Variables that have values keep them."""
@@ -280,38 +315,8 @@ def current() -> Graph:
     return own
 
 
-def _graphs_of(calls: Iterable[CallNode]) -> set[Graph]:
-    """The graphs that still hold back what these calls read."""
+def _parts(call: CallNode) -> dict[str, Told]:
+    """Who is told of each output of a call that has several."""
     return {
-        node.graph
-        for call in calls
-        for node in call.needs()
-        if isinstance(node, CallNode) and node.running is None and not node.cell.outcome.done()
+        name: Told(partial(call.tell_part, name), cell.tell) for name, cell in call.parts.items()
     }
-
-
-def _unset(node: Node) -> InputNode | None:
-    """An input without a value that a node is waiting for, and nobody is to set."""
-    waited = (one for one in _waited(node) if isinstance(one, InputNode))
-    return next((one for one in waited if one.sources is None), None)
-
-
-def _waited(node: Node) -> Iterator[Node]:
-    """The nodes without a value that one is waiting for, and it itself."""
-    seen: set[Node] = set()
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        if node in seen or node.cell.outcome.done():
-            continue
-        yield node
-        seen.add(node)
-        waiting += node.needs()
-
-
-def _never_set(node: InputNode) -> Failure:
-    return Failed(
-        "E0621",
-        f"the variable `{node.name}` has not been set",
-        help="set it before the result is asked for, or wait for it with `get(timeout=…)`",
-    ).at(node.place.span() if node.place else None)

@@ -90,6 +90,11 @@ class Callee:
         return self.flow.name
 
     @cached_property
+    def params(self) -> frozenset[str]:
+        """The names of its parameters."""
+        return frozenset(param.value.name for param in self.flow.params)
+
+    @cached_property
     def is_native(self) -> bool:
         """Whether it is a native function."""
         return any(native.name == self.name for native in self.library.module.natives)

@@ -1,22 +1,27 @@
-"""What is asked of one eager call: `f.with_(n=8, retry=2)(x)`, as in the body of a flow."""
+"""What is asked of one eager call: `f.with_(n=8, retry=2)(x)`, as in the body of a flow; and, as
+of a run, `f.with_(seed=3, timeout=5)(x)`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from parrotc.check.program import ModelSymbol, Policy
 from parrotc.check.report import did_you_mean
+from parrotc.eager.callterms import NAMES as TERMS
+from parrotc.eager.callterms import PLAIN, CallTerms, said
 from parrotc.eager.library import Callee, Library
 from parrotc.python.policies import seconds_of
 from parrotc.python.words import Model
 
 _SECONDS = {"deadline": "deadline", "ttft": "ttft", "tpot": "tpot", "cache": "cache_ttl"}
 _CHOICES = {"criteria": ("latency", "throughput"), "handover": ("text", "tokens")}
-_NAMES = ("n", "retry", "model", "on_error", *_CHOICES, *_SECONDS)
+_NAMES = ("n", "retry", "model", "on_error", *_CHOICES, *_SECONDS, *TERMS)
 
 
-def asked(callee: Callee, given: Mapping[str, Any]) -> Callee:
-    """The semantic function with these policies. Raises `TypeError` for what is none."""
+def asked(callee: Callee, given: Mapping[str, Any]) -> tuple[Callee, CallTerms]:
+    """The semantic function with these policies, and the terms of the call. Raises `TypeError` for
+    what is neither."""
     wanted: dict[str, Any] = {}
+    terms = PLAIN
     for name, value in given.items():
         if name in _SECONDS:
             wanted[_SECONDS[name]] = _seconds(name, value)
@@ -33,11 +38,15 @@ def asked(callee: Callee, given: Mapping[str, Any]) -> Callee:
             wanted["tolerant"] = True
         elif name == "model":
             wanted[name] = _model(callee.library, value)
+        elif name in TERMS:
+            terms = said(terms, name, value, "of `with_`")
         else:
             help_ = did_you_mean(name, _NAMES) or f"there are: {', '.join(_NAMES)}"
             raise TypeError(f"`with_` takes no `{name}`; {help_}")
+    if not wanted:
+        return callee, terms
     count = wanted.pop("n", None)
-    return callee.library.asked(callee.name, Policy(**wanted), count)
+    return callee.library.asked(callee.name, Policy(**wanted), count), terms
 
 
 def _require(is_right: bool, name: str, wanted: str) -> None:

@@ -11,12 +11,12 @@ The flows that are called become part of it, as flows that a flow calls do. Thei
 numbered as in a flow with these calls, so a sampled call draws what it would draw there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from parrotc.eager.fields import field_type
-from parrotc.eager.library import Library
+from parrotc.eager.fields import type_at
+from parrotc.eager.library import Callee, Library
 from parrotc.eager.shape import CallShape, Default, Fields, Given, Listed, Made, Shape, Slot
 from parrotc.ir.names import Names
 from parrotc.ir.ops import (
@@ -24,9 +24,12 @@ from parrotc.ir.ops import (
     Block,
     Call,
     Flow,
+    Function,
+    Generate,
     Model,
     Module,
     Native,
+    NativeDecl,
     Op,
     Param,
     Value,
@@ -79,13 +82,17 @@ def _used_models(modules: Sequence[Module], ops: Sequence[Op]) -> tuple[Model, .
 
 # --- one module of several libraries ---
 
+_Declared = Function | NativeDecl
+
 
 @dataclass(frozen=True)
 class _Linked:
-    """A library's module under names that no other one has."""
+    """A library's module under names that no other one has: those of its own that another has
+    too are changed, by the tables."""
 
     module: Module
-    prefix: str
+    functions: dict[str, str]
+    natives: dict[str, str]
     models: dict[str, str]
 
     def named(self, op: Op) -> Op:
@@ -94,11 +101,11 @@ class _Linked:
             case Call():
                 return replace(
                     op,
-                    function=self.prefix + op.function,
+                    function=self.functions[op.function],
                     model=self.models.get(op.model, op.model),
                 )
             case Native():
-                return replace(op, native=self.prefix + op.native)
+                return replace(op, native=self.natives[op.native])
             case Apply(function="truncate"):
                 attrs = tuple((k, self.models.get(v, v)) for k, v in op.attrs)
                 return replace(op, attrs=attrs)
@@ -112,23 +119,32 @@ class _Linked:
 
 
 def _link(library: Library, others: Sequence[_Linked]) -> _Linked:
-    prefix = f"m{len(others)}." if others else ""
+    prefix = f"m{len(others)}."
+    modules = (library.module, *(one.module for one in others))
+    functions = _renamed(prefix, *(module.functions for module in modules))
+    natives = _renamed(prefix, *(module.natives for module in modules))
     known = {model.name: model for one in others for model in one.module.models}
     models = [_model(model, known) for model in library.module.models]
     names = {old.name: new.name for old, new in zip(library.module.models, models, strict=True)}
-    linked = _Linked(library.module, prefix, names)
+    linked = _Linked(library.module, functions, natives, names)
     return replace(
         linked,
         module=replace(
             library.module,
             models=tuple(models),
-            natives=tuple(replace(n, name=prefix + n.name) for n in library.module.natives),
+            natives=tuple(replace(n, name=natives[n.name]) for n in library.module.natives),
             functions=tuple(
-                replace(f, name=prefix + f.name, body=linked.block(f.body))
+                replace(f, name=functions[f.name], body=linked.block(f.body))
                 for f in library.module.functions
             ),
         ),
     )
+
+
+def _renamed(prefix: str, own: Sequence[_Declared], *others: Sequence[_Declared]) -> dict[str, str]:
+    """What each of one's own is called, beside those of others."""
+    taken = {declared.name for declareds in others for declared in declareds}
+    return {one.name: prefix + one.name if one.name in taken else one.name for one in own}
 
 
 def _model(model: Model, known: dict[str, Model]) -> Model:
@@ -149,6 +165,27 @@ def places(shape: Shape) -> list[str]:
     return [
         "" if call.callee.is_native else f"{shape.name}.{next(numbers)}" for call in shape.calls
     ]
+
+
+def draws(shape: Shape, seeds: Sequence[int | None]) -> dict[str, tuple[int, str]]:
+    """By site, the seed of a call that has one, and what the site is called in its own flow: it
+    draws there as a run of that flow with the seed does."""
+    found: dict[str, tuple[int, str]] = {}
+    for call, place, seed in zip(shape.calls, places(shape), seeds, strict=True):
+        if seed is not None:
+            found |= {site: (seed, own) for site, own in _sites(call.callee, place)}
+    return found
+
+
+def _sites(callee: Callee, place: str) -> Iterator[tuple[str, str]]:
+    """The sites of a call's generations in the segment, and in the flow that is called."""
+    functions = {function.name: function for function in callee.library.module.functions}
+    for op in walk(callee.flow.body):
+        if isinstance(op, Call):
+            inside = place if callee.is_alone else f"{place}/{op.site}"
+            for inner in walk(functions[op.function].body):
+                if isinstance(inner, Generate):
+                    yield f"{inside}/{inner.site}", f"{op.site}/{inner.site}"
 
 
 class _Building:
@@ -216,7 +253,6 @@ class _Building:
 
     def _part(self, value: Value, fields: tuple[str, ...]) -> Value:
         for name in fields:
-            type_ = field_type(value.type, name)
-            assert type_ is not None
+            type_ = type_at(value.type, (name,))
             value = self._region.apply("get", [value], type_, None, attrs=(("field", name),))
         return value

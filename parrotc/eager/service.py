@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -22,24 +22,26 @@ from parrotc.background import Background
 from parrotc.driver import compile_module
 from parrotc.eager.cell import as_failure
 from parrotc.eager.here import found_here
-from parrotc.eager.segment import module_of, places
+from parrotc.eager.named import Names, Told, by_name, names_of
+from parrotc.eager.segment import draws, module_of, places
 from parrotc.eager.shape import Shape
-from parrotc.engines import Engines, renders
+from parrotc.eager.starts import Starts
+from parrotc.engines import Engines
 from parrotc.ir.diagnostic import CompileError
 from parrotc.ir.types import Json
 from parrotc.program import counting
+from parrotc.runtime.chat import renders
 from parrotc.runtime.code import Code, prepare
+from parrotc.runtime.core.program import application
 from parrotc.runtime.engines.protocol import Engine, EngineInfo, Sampling
 from parrotc.runtime.engines.remembering import Memory
 from parrotc.runtime.errors import RunError
 from parrotc.runtime.natives import Caller, Natives
-from parrotc.runtime.openrun import CANCELLED, OpenRun, Tell
+from parrotc.runtime.openrun import CANCELLED, OpenRun
 from parrotc.runtime.plan import Model, NativeDecl, Plan, PlanError
 from parrotc.runtime.stepping import SteppingResources
-from parrotc.runtime.steps import Apply, Block
 from parrotc.runtime.terms import Terms
 from parrotc.runtime.trace import Trace
-from parrotc.runtime.variables import TextSink
 from parrotc.settings import Settings
 from parrotc.settings import load as load_settings
 from parrotc.targets import ModelOverrides
@@ -55,9 +57,10 @@ class Segment:
 
     shape: Shape
     values: "Sequence[Json | Future[Any]]"  # of a future, the result may be a failure
-    told: Sequence[Tell]
-    sinks: Sequence[TextSink]
+    told: Sequence[Told]
+    parts: Sequence[Mapping[str, Told]]  # of the outputs of each, by name
     seed: int
+    seeds: Sequence[int | None]  # of calls that have one of their own
     folders: Sequence[Path]
     trace: Trace
 
@@ -66,7 +69,7 @@ class Segment:
 class _Compiled:
     plan: Plan
     code: Code
-    names: tuple[str, ...]  # in the plan, of what the shape wants
+    names: tuple[Names, ...]  # in the plan, of what the shape wants
 
 
 class Running:
@@ -75,12 +78,12 @@ class Running:
     def __init__(self, background: Background) -> None:
         self._background = background
         self._given_up: set[int] = set()
-        self._names: tuple[str, ...] = ()
+        self._names: tuple[Names, ...] = ()
         self._run: OpenRun | None = None
         self.work: Future[None] | None = None
         self.done: Future[None] = Future()
 
-    def begin(self, run: OpenRun, names: tuple[str, ...]) -> None:
+    def begin(self, run: OpenRun, names: tuple[Names, ...]) -> None:
         self._run, self._names = run, names
         for number in self._given_up:
             self._cancel(number)
@@ -97,8 +100,8 @@ class Running:
     def _cancel(self, number: int) -> None:
         self._given_up.add(number)
         if self._run is not None:
-            name = self._names[number]
-            if all(n in self._given_up for n, other in enumerate(self._names) if other == name):
+            left = (one.all() for n, one in enumerate(self._names) if n not in self._given_up)
+            for name in sorted(self._names[number].all().difference(*left)):
                 self._run.cancel(name)
 
 
@@ -114,6 +117,7 @@ class Service:
         self._natives: dict[object, Natives] = {}
         self._compiled: OrderedDict[Shape, _Compiled] = OrderedDict()
         self._compiling = Lock()
+        self._starts = Starts()
         self.compilations = 0
 
     def run(self, segment: Segment) -> Running:
@@ -160,9 +164,10 @@ class Service:
             embedded=sorted(set(chain.from_iterable(one.embedded for one in libraries))),
             level=self.settings.level,
             models=self.overrides,
+            starts=partial(self._starts.of, libraries),
         )
         (flow,) = compiled.plan.flows
-        return _Compiled(compiled.plan, prepare(flow.block), _recorded(flow.block))
+        return _Compiled(compiled.plan, prepare(flow.block), names_of(flow.block))
 
     # --- on the event loop ---
 
@@ -192,19 +197,19 @@ class Service:
             width=self.settings.width,
             max_new_tokens=self.settings.max_new_tokens or None,
         )
-        terms = Terms(samplings=_samplings(segment.shape))
+        terms = Terms(
+            hints=application(),
+            samplings=_samplings(segment.shape),
+            seeds=draws(segment.shape, segment.seeds),
+        )
         run = OpenRun(resources, segment.trace, seed=segment.seed, keep=False, terms=terms)
         running.begin(run, compiled.names)
         *slots, go = compiled.code.block.params
         inputs = {n: coming(value) for n, value in zip(slots, segment.values, strict=True)}
         inputs[go] = None
         try:
-            await run.feed(
-                compiled.code,
-                inputs,
-                _by_name(compiled.names, segment.told),
-                _by_name(compiled.names, segment.sinks),
-            )
+            told, sinks = by_name(compiled.names, segment.told, segment.parts)
+            await run.feed(compiled.code, inputs, told, sinks)
         finally:
             await resources.close()
 
@@ -269,16 +274,6 @@ def _samplings(shape: Shape) -> dict[str, Sampling]:
     }
 
 
-def _recorded(block: Block) -> tuple[str, ...]:
-    """The names of the values in the record that a segment's flow gives, but for the last one."""
-    (result,) = block.yields
-    for step in reversed(block.steps):
-        if result in step.results:
-            assert isinstance(step, Apply) and step.function == "record"
-            return step.args[:-1]
-    raise AssertionError("the flow of a segment gives a record")
-
-
 def coming(value: "Json | Future[Any]") -> "Json | asyncio.Future[Any]":
     """What is given to a run: a value, or what will be one or a failure."""
     if not isinstance(value, Future):
@@ -292,24 +287,6 @@ async def _awaited(value: "Future[Any]") -> Any:
     return as_failure(await asyncio.shield(asyncio.wrap_future(value)))
 
 
-def _by_name(
-    names: Sequence[str], callbacks: Sequence[Callable[[Any], None]]
-) -> dict[str, Callable[[Any], None]]:
-    """One callback for each name; values that became one are told to all that want them."""
-    held: dict[str, list[Callable[[Any], None]]] = {}
-    for name, callback in zip(names, callbacks, strict=True):
-        held.setdefault(name, []).append(callback)
-
-    def all_of(callbacks: Sequence[Callable[[Any], None]]) -> Callable[[Any], None]:
-        def call(given: Any) -> None:
-            for callback in callbacks:
-                callback(given)
-
-        return call
-
-    return {n: found[0] if len(found) == 1 else all_of(found) for n, found in held.items()}
-
-
 def _tell_all(segment: Segment, outcome: Any) -> None:
-    for tell in segment.told:
-        tell(outcome)
+    for told in segment.told:
+        told.value(outcome)

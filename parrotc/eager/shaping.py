@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from parrotc.eager.arguments import Argument, Known, Later, Many, Missing, Parts
+from parrotc.eager.fields import type_at
 from parrotc.eager.node import CallNode, Node
 from parrotc.eager.shape import (
     CallShape,
@@ -51,7 +52,9 @@ class Shaping:
             case Later(node=node, fields=fields):
                 if isinstance(node, CallNode) and node in self._numbers:
                     return Made(self._numbers[node], fields)
-                return Slot(self._slot(node, node.type, node.cell.outcome), fields)
+                cell, way = node.cell_of(fields)
+                type_ = type_at(node.type, fields[: len(fields) - len(way)])
+                return Slot(self._slot(cell, type_, cell.outcome), way)
             case Many(items=items, type=type_):
                 return Listed(tuple(map(self._given, items)), type_)
             case Parts(names=names, values=values, type=type_):

@@ -5,23 +5,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from parrotc.check.capabilities import capabilities_of
 from parrotc.driver import compile_module
 from parrotc.eager.library import Callee
 from parrotc.eager.service import Service, coming
 from parrotc.eager.turn import FLOW, PASSES, Turn, turn_of
-from parrotc.engines import renders
-from parrotc.ir.ops import Function, Model
+from parrotc.frontends import worded
+from parrotc.ir.diagnostic import CompileError
+from parrotc.ir.ops import Function, Model, Module
 from parrotc.ir.types import Json
+from parrotc.runtime.chat import renders
 from parrotc.runtime.code import Code, prepare
 from parrotc.runtime.contexts import Session
+from parrotc.runtime.core.program import application
 from parrotc.runtime.engines.remembering import Client
 from parrotc.runtime.errors import Failed, Failure, RunError
 from parrotc.runtime.openrun import OpenRun
 from parrotc.runtime.plan import Plan
-from parrotc.runtime.prompts import Encoder, Message, Prompt
+from parrotc.runtime.prompts import Message, Prompt
 from parrotc.runtime.terms import Terms
+from parrotc.runtime.texts import TextSession
 from parrotc.runtime.trace import Trace
 from parrotc.runtime.turns import State, TurnResources, after
+from parrotc.targets import overridden
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,18 @@ class Talk:
     def __init__(self, service: Service, model: Model, system: str | None) -> None:
         self.service = service
         self.first = State((Message("system", (system,)),) if system is not None else ())
-        self._model = model
+        (self._model,) = overridden(Module("chat", models=(model,)), service.overrides).models
         self._compiled: dict[Callee, _Compiled] = {}
         self._client: Client | None = None
         self._session: Session | None = None
-        self.encoder: Encoder | None = None
+        self._told = 0
 
     @property
     def filled(self) -> int:
-        """Tokens that the engine had to fill for this conversation and its forks."""
+        """Tokens that the engine had to fill for this conversation and its forks; a text endpoint
+        tells them itself."""
+        if isinstance(self._session, TextSession):
+            return self._told
         return self._client.filled if self._client else 0
 
     async def turn(
@@ -66,7 +75,8 @@ class Talk:
         _require_one_kind(state, compiled.turn, callee)
         resources = await self._resources(compiled, state)
         samplings = {f"{FLOW}/{site}": sampling for site, sampling in callee.samplings.items()}
-        run = OpenRun(resources, trace, seed=seed, keep=False, terms=Terms(samplings=samplings))
+        terms = Terms(hints=application(), samplings=samplings)
+        run = OpenRun(resources, trace, seed=seed, keep=False, terms=terms)
         outcomes: dict[str, Any] = {}
 
         def keep(name: str) -> Callable[[Any], None]:
@@ -91,12 +101,16 @@ class Talk:
             for outcome in outcomes.values():
                 if isinstance(outcome, Prompt):
                     outcome.drop()
+            self._told += trace.counters.tokens_filled
             await resources.settle()
         return list(outcomes[result].values())[:-1], then
 
     def _turn(self, callee: Callee) -> _Compiled:
         if callee not in self._compiled:
-            turn = turn_of(callee.library.module, function_of(callee), self._model)
+            function = function_of(callee)
+            if lacking := capabilities_of(function, self._model):
+                raise CompileError(worded(lacking))
+            turn = turn_of(callee.library.module, function, self._model)
             compiled = compile_module(
                 turn.module,
                 sources=callee.library.sources,
@@ -125,7 +139,6 @@ class Talk:
             bos=getattr(self._client.tokenizer, "bos", None) if compiled.turn.is_raw else None,
         )
         self._session = resources.session
-        self.encoder = resources.tokenizers[model.name]
         return resources
 
 

@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from parrotc.eager.cell import State, is_failed
-from parrotc.eager.fields import field_names, field_type
+from parrotc.eager.fields import field_names, field_type, type_at
 from parrotc.ir.types import Json, Str, Type
 from parrotc.notebook import Rich, shown, table
 from parrotc.runtime.errors import Failed, Failure, RunError, RunTimeout
@@ -33,12 +33,9 @@ class Var(Rich, Generic[T]):
     def __init__(self, node: "Node", fields: tuple[str, ...] = (), whole: Any = None) -> None:
         self._node = node
         self._fields = fields
+        self._cell, self._way = node.cell_of(fields)
         self._whole = whole  # the variable that this is a part of stays wanted
-        self._type: Type = node.type
-        for name in fields:
-            type_ = field_type(self._type, name)
-            assert type_ is not None
-            self._type = type_
+        self._type: Type = type_at(node.type, fields)
         if not fields:
             node.hold(self)
 
@@ -52,7 +49,7 @@ class Var(Rich, Generic[T]):
     @property
     def state(self) -> State:
         """`waiting`, `running`, `ready` or `failed`."""
-        return self._node.cell.state
+        return self._cell.state
 
     @property
     def is_ready(self) -> bool:
@@ -62,10 +59,9 @@ class Var(Rich, Generic[T]):
         return f"<variable {self.name}: {self._type}, {self.state}>"
 
     def _html(self) -> str:
-        cell = self._node.cell
-        rows = {"type": escape(str(self._type)), "state": escape(str(cell.state))}
-        if cell.outcome.done():
-            outcome = cell.outcome.result()
+        rows = {"type": escape(str(self._type)), "state": escape(str(self.state))}
+        if self._cell.outcome.done():
+            outcome = self._cell.outcome.result()
             if is_failed(outcome):
                 rows["error"] = shown(str(_error(outcome)))
             else:
@@ -78,23 +74,24 @@ class Var(Rich, Generic[T]):
         """The value, when it is there; what was captured so far runs.
 
         `criteria` is `latency` or `throughput`. Raises `RunError` with the first cause and the
-        call where it began, `CompileError`, and `RunTimeout` after `timeout` seconds.
+        call where it began, `CompileError`, and `RunTimeout` after `timeout` seconds, or those of
+        the setting `max_wait`.
         """
-        self._node.graph.want(self._node, criteria, can_wait=timeout is not None)
+        limit = self._wanted(criteria, timeout)
         try:
-            outcome = self._node.cell.outcome.result(timeout)
+            outcome = self._cell.outcome.result(limit)
         except TimeoutError:
-            raise self._late(timeout) from None
+            raise self._late(limit) from None
         return self._value(outcome)
 
     async def aget(self, criteria: str | None = None, *, timeout: float | None = None) -> T:
         """The same in an `async def`. Cancelling it cancels no work that others wait for."""
-        self._node.graph.want(self._node, criteria, can_wait=timeout is not None)
-        coming = asyncio.wrap_future(self._node.cell.outcome)
+        limit = self._wanted(criteria, timeout)
+        coming = asyncio.wrap_future(self._cell.outcome)
         try:
-            outcome = await asyncio.wait_for(asyncio.shield(coming), timeout)
+            outcome = await asyncio.wait_for(asyncio.shield(coming), limit)
         except TimeoutError:
-            raise self._late(timeout) from None
+            raise self._late(limit) from None
         return self._value(outcome)
 
     def __await__(self) -> Any:
@@ -112,17 +109,17 @@ class Var(Rich, Generic[T]):
         """
         self._require_text()
         pieces = queue.SimpleQueue[str | None]()
-        self._node.graph.want(self._node, None, can_wait=timeout is not None)
-        self._node.cell.watch(pieces.put)
+        limit = self._wanted(None, timeout)
+        self._cell.watch(pieces.put)
         told = ""
         try:
-            while (piece := pieces.get(timeout=timeout)) is not None:
+            while (piece := pieces.get(timeout=limit)) is not None:
                 told += piece
                 yield piece
         except queue.Empty:
-            raise self._late(timeout) from None
+            raise self._late(limit) from None
         finally:
-            self._node.cell.ignore(pieces.put)
+            self._cell.ignore(pieces.put)
         yield from self._untold(told)
 
     async def astream(self, *, timeout: float | None = None) -> AsyncIterator[str]:
@@ -134,17 +131,17 @@ class Var(Rich, Generic[T]):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        self._node.graph.want(self._node, None, can_wait=timeout is not None)
-        self._node.cell.watch(tell)
+        limit = self._wanted(None, timeout)
+        self._cell.watch(tell)
         told = ""
         try:
-            while (piece := await asyncio.wait_for(pieces.get(), timeout)) is not None:
+            while (piece := await asyncio.wait_for(pieces.get(), limit)) is not None:
                 told += piece
                 yield piece
         except TimeoutError:
-            raise self._late(timeout) from None
+            raise self._late(limit) from None
         finally:
-            self._node.cell.ignore(tell)
+            self._cell.ignore(tell)
         for piece in self._untold(told):
             yield piece
 
@@ -217,6 +214,12 @@ class Var(Rich, Generic[T]):
 
     # --- helpers ---
 
+    def _wanted(self, criteria: str | None, timeout: float | None) -> float:
+        """Have what was captured run; for how many seconds somebody waits for it."""
+        graph = self._node.graph
+        graph.want(self._node, criteria, can_wait=timeout is not None)
+        return graph.service.settings.max_wait if timeout is None else timeout
+
     def _value(self, outcome: Any) -> T:
         if is_failed(outcome):
             raise _error(outcome)
@@ -224,24 +227,28 @@ class Var(Rich, Generic[T]):
         return built
 
     def _data(self, outcome: Json) -> Json:
-        for name in self._fields:
+        for name in self._way:
             outcome = outcome[name]
         return outcome
 
-    def _late(self, timeout: float | None) -> RunTimeout:
+    def _late(self, timeout: float) -> RunTimeout:
         failed = Failed("E0612", f"`{self.name}` has no value after {timeout:g} s")
         place = self._node.place
         return RunTimeout(failed.at(place.span() if place else None))
 
     def _require_text(self) -> None:
-        if not isinstance(self._node.type, Str):
+        if not isinstance(self._type, Str):
             raise TypeError(f"the variable `{self.name}` is no text, and only a text is streamed")
 
     def _untold(self, told: str) -> Iterator[str]:
-        value = str(self._value(self._node.cell.outcome.result()))
+        value = str(self._value(self._cell.outcome.result()))
         if value != told:
             yield value.removeprefix(told)
 
 
 def _error(outcome: Any) -> Exception:
-    return RunError(outcome) if isinstance(outcome, Failure) else outcome
+    if isinstance(outcome, Failure):
+        is_late = outcome.diagnostic.code == "E0612"
+        return RunTimeout(outcome) if is_late else RunError(outcome)
+    assert isinstance(outcome, Exception)
+    return outcome

@@ -28,7 +28,9 @@ def lower_flow(program: checked.Program, symbol: checked.FlowSymbol) -> Flow:
         region.env[info.name] = value
         params.append(Param(value, info.default, info.has_default))
     statements = Statements(program, symbol.name, symbol.policy)
-    result = statements.finish(symbol.decl.body, region)
+    result = region.declared(
+        statements.finish(symbol.decl.body, region), symbol.result, symbol.span
+    )
     block = handing_over(region.block([param.value for param in params], [result]))
     policy = symbol.policy
     notes = {
@@ -71,7 +73,7 @@ class Statements:
         body.env = {info.name: arg for info, arg in zip(symbol.params, args, strict=True)}
         place = f"{site}/{symbol.name}"
         inner = Statements(self._program, place, symbol.policy, self._stand_ins)
-        return inner.finish(symbol.decl.body, body)
+        return body.declared(inner.finish(symbol.decl.body, body), symbol.result, symbol.span)
 
     # the last statement gives the result
 

@@ -18,7 +18,7 @@ from parrotc.ir.ops import (
     Value,
     walk,
 )
-from parrotc.ir.types import Enum, ListOf, Optional, Record, Scored, Type
+from parrotc.ir.types import Enum, Record, Type, named
 from parrotc.lower.alone import lower_alone, lower_native
 from parrotc.lower.flow import lower_flow
 from parrotc.lower.prompt import lower_function
@@ -135,8 +135,8 @@ def _types(
     """Every named type that a value of the module has, parts before wholes."""
     found: dict[str, Enum | Record] = {}
     for type_ in _mentioned(functions, flows, natives):
-        for named in _named(type_):
-            found.setdefault(named.name, named)
+        for one in named(type_):
+            found.setdefault(one.name, one)
     return tuple(found.values())
 
 
@@ -150,16 +150,3 @@ def _mentioned(
         yield from (param.type for param in body.params)
         for op in walk(body):
             yield from (value.type for value in op.results)
-
-
-def _named(type_: Type) -> Iterable[Enum | Record]:
-    match type_:
-        case ListOf() | Optional() | Scored():
-            yield from _named(type_.item)
-        case Record():
-            for field in type_.fields:
-                yield from _named(field.type)
-            if type_.name:
-                yield type_
-        case Enum():
-            yield type_

@@ -58,6 +58,12 @@ class Region:
         self.ops.append(op)
         return result
 
+    def declared(self, value: Value, type_: Type, span: Span | None) -> Value:
+        """The value where `type_` is declared: a record is then one of the class."""
+        if not rules.lacks_class(value.type, type_):
+            return value
+        return self.apply("as", [value], type_, span, "result")
+
     def shown(self, value: Value, span: Span | None) -> Value:
         """The text of a value in a hole."""
         if isinstance(value.type, Str | Enum | Choice):

@@ -48,6 +48,8 @@ class CallPolicies(Policies, total=False):
     """What only one call can be asked for."""
 
     handover: Literal["text", "tokens"]
+    seed: int  # these two are of calls outside of a flow
+    timeout: Seconds
 
 
 class Compiled(Generic[P, R]):
@@ -89,15 +91,21 @@ class Compiled(Generic[P, R]):
         return library(self._function).callee(self._function.__name__)
 
     def _repr_html_(self) -> str:
-        """The flow as a notebook shows it, or why it cannot be compiled."""
+        """The flow as a notebook shows it, with its prompt if it is one; or why it cannot be
+        compiled."""
         from parrotc.ir.diagnostic import CompileError
-        from parrotc.notebook import picture_of, shown, table
+        from parrotc.notebook import picture_of, prompt_of, shown, table
 
         try:
             callee = self.callee
         except CompileError as error:
             return shown(str(error))
-        return table(callee.name, {"graph": picture_of(lambda: callee.library.module, callee.name)})
+        module = callee.library.module
+        rows = {"graph": picture_of(lambda: module, callee.name)}
+        for function in module.functions:
+            if function.name == callee.name:
+                rows["prompt"] = prompt_of(module, function, {})
+        return table(callee.name, rows)
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same in an `async def`. Cancelling it cancels the run."""
@@ -155,10 +163,10 @@ class Pfunc(Compiled[P, R]):
         from parrotc.eager.place import Place
         from parrotc.eager.policies import asked
 
-        callee = asked(self.callee, policies)
+        callee, terms = asked(self.callee, policies)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return current().call(callee, args, kwargs, Place.of_caller(1))
+            return current().call(callee, args, kwargs, Place.of_caller(1), terms=terms)
 
         return call
 

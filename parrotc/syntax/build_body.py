@@ -1,12 +1,13 @@
 """From Lark's parse tree to the bodies of semantic functions and of flows."""
 
+from collections.abc import Callable
 from typing import cast
 
 from lark import Token
 from lark import Tree as Parsed
 
 from parrotc.syntax import tree
-from parrotc.syntax.build_expr import ExprBuilder, Part
+from parrotc.syntax.build_expr import ExprBuilder, N, Part
 
 
 class BodyBuilder(ExprBuilder):
@@ -43,18 +44,10 @@ class BodyBuilder(ExprBuilder):
             span=self.span(part),
             condition=self.expr(condition),
             then=self.body(then),
-            orelse=self._else_pieces(orelse),
+            orelse=self._orelse(orelse, tree.IfPiece, self.body),
         )
 
     elif_piece = if_piece
-
-    def _else_pieces(self, part: Part) -> tuple[tree.Piece, ...]:
-        if part is None:
-            return ()
-        assert isinstance(part, Parsed)
-        if part.data == "elif_piece":
-            return self.build((part,), tree.IfPiece)
-        return self.body(part.children[0])
 
     def for_piece(self, part: Parsed[Token]) -> tree.ForPiece:
         target, items, pieces = part.children
@@ -134,18 +127,21 @@ class BodyBuilder(ExprBuilder):
             span=self.span(part),
             condition=self.expr(condition),
             then=self.suite(then),
-            orelse=self._else_suite(orelse),
+            orelse=self._orelse(orelse, tree.IfStmt, self.suite),
         )
 
     elif_stmt = if_stmt
 
-    def _else_suite(self, part: Part) -> tuple[tree.Stmt, ...]:
+    def _orelse(
+        self, part: Part, again: type[N], block: Callable[[Part], tuple[N, ...]]
+    ) -> tuple[N, ...]:
+        """What stands after an `if`: another one for `elif`, else the block of its `else`."""
         if part is None:
             return ()
         assert isinstance(part, Parsed)
-        if part.data == "elif_stmt":
-            return self.build((part,), tree.IfStmt)
-        return self.suite(part.children[0])
+        if part.data in ("elif_piece", "elif_stmt"):
+            return self.build((part,), again)
+        return block(part.children[0])
 
     def for_stmt(self, part: Parsed[Token]) -> tree.ForStmt:
         target, items, suite = part.children

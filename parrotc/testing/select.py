@@ -6,7 +6,7 @@ A word stands for every test whose file or title has it in it, however it is wri
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 Selected = Callable[[str], bool]  # of a test's id, `app.pfn::title`
@@ -36,19 +36,26 @@ class _Read(NamedTuple):
 
 
 def _either(tokens: list[str]) -> _Read:
-    left, rest = _both(tokens)
-    if not rest or rest[0] != "or":
-        return _Read(left, rest)
-    right, rest = _either(rest[1:])
-    return _Read(lambda name: left(name) or right(name), rest)
+    return _joined(tokens, "or", _both, any)
 
 
 def _both(tokens: list[str]) -> _Read:
-    left, rest = _one(tokens)
-    if not rest or rest[0] != "and":
-        return _Read(left, rest)
-    right, rest = _both(rest[1:])
-    return _Read(lambda name: left(name) and right(name), rest)
+    return _joined(tokens, "and", _one, all)
+
+
+def _joined(
+    tokens: list[str],
+    word: str,
+    read: Callable[[list[str]], _Read],
+    holds: Callable[[Iterable[bool]], bool],
+) -> _Read:
+    """One or more parts with `word` between them."""
+    first, rest = read(tokens)
+    parts = [first]
+    while rest[:1] == [word]:
+        part, rest = read(rest[1:])
+        parts.append(part)
+    return _Read(lambda name: holds(part(name) for part in parts), rest)
 
 
 def _one(tokens: list[str]) -> _Read:

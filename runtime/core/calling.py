@@ -1,132 +1,186 @@
-"""From what a client sends to a call in the graph of its session, and what runs when it is due."""
+"""From what a client sends to a call in the graph of its session; `working` says what runs then."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from parrotc.ir.types import STR, ListOf
-from parrotc.runtime.core.compiled import Compiled
-from parrotc.runtime.core.config import CoreConfig
-from parrotc.runtime.core.errors import CoreError, Invalid
-from parrotc.runtime.core.graph import Call, Graph, Source, Work
-from parrotc.runtime.core.limits import Allowance, check_size
-from parrotc.runtime.core.models import Models, ServedModel
-from parrotc.runtime.core.natives import AllowedNatives
-from parrotc.runtime.core.payloads import GREEDY, NativeCall, Parameter, SemanticCall
-from parrotc.runtime.core.programs import Programs
-from parrotc.runtime.core.templates import FLOW, SITE, Template, parse
+from parrotc.ir.types import Json
+from parrotc.runtime.core.errors import CoreError, Invalid, Unavailable
+from parrotc.runtime.core.graph import Call, Graph, Source
+from parrotc.runtime.core.keeping import Keeping
+from parrotc.runtime.core.limits import check_size
+from parrotc.runtime.core.payloads import (
+    NativeCall,
+    Parameter,
+    SemanticCall,
+    read_native_call,
+    read_semantic_call,
+)
+from parrotc.runtime.core.recall import NOTHING, Recall
+from parrotc.runtime.core.sessionrecords import CallRecord
+from parrotc.runtime.core.templates import parse
 from parrotc.runtime.core.variables import SemanticVariable
 from parrotc.runtime.core.views import CallView, ParameterView
-from parrotc.runtime.engines.protocol import Finished, Hints, Piece, Sampling
-from parrotc.runtime.errors import Failed
-from parrotc.runtime.goals import Goal
+from parrotc.runtime.core.working import (
+    Caller,
+    NativeWork,
+    SemanticWork,
+    Tools,
+    Work,
+    samplings,
+)
+from parrotc.runtime.goals import Goal, read_goal
 from parrotc.runtime.plan import NativeDecl
-from parrotc.runtime.terms import Path, Ran, Terms
-from parrotc.runtime.trace import Event, Trace
 
-_STEP, _FIXED = 0.04, 0.005  # estimated seconds of a token, and of a call beside
-_TAKEN = 0.5  # the part of its limit that an output is estimated to take
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What all sessions of a core share. `calls` counts each tenant's that have not ended."""
-
-    config: CoreConfig
-    models: Models
-    compiled: Compiled
-    programs: Programs
-    natives: AllowedNatives
-    calls: Allowance
+Said = SemanticCall | NativeCall
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Whose call it is: `begun` is when the session began, by the clock of the event loop."""
+class Calling:
+    """Takes the calls of one session. Whatever a method raises, it leaves nothing behind."""
 
-    tenant: str
-    session: str
-    begun: float
+    tools: Tools
+    caller: Caller
+    graph: Graph
+    keeping: Keeping
+
+    async def semantic(self, payload: Mapping[str, Json]) -> CallView:
+        """Take a call of a template. Raises `Invalid`, `NotFound`, `TooLarge`, `Busy`, `Conflict`,
+        and `Unavailable` where it cannot be kept."""
+        said = read_semantic_call(payload)
+        goal = _goal(said)
+        model = self._model(said.models)
+        seeds = [p.sampling_config.seed for p in said.parameters if p.sampling_config]
+        seed = next((seed for seed in seeds if seed is not None), secrets.randbits(63))
+        return await self._take(said, self._semantic(said, model, seed, NOTHING), goal, model, seed)
+
+    async def native(self, payload: Mapping[str, Json]) -> CallView:
+        """Take a call of an allowed function. Raises as `semantic` does."""
+        said = read_native_call(payload)
+        return await self._take(said, self._native(said, NOTHING), None)
+
+    def resume(
+        self, record: CallRecord, held: Mapping[str, SemanticVariable], before: Recall
+    ) -> None:
+        """Begin again a call that was cut off, between the same variables, which are `held` by
+        their ids. Raises as `semantic` does for what may not be any more, and `KeyError` where a
+        variable is gone."""
+        said: Said
+        work: Work
+        if record.model is None:
+            said = read_native_call(record.said)
+            work = self._native(said, before)
+        else:
+            said = read_semantic_call(record.said)
+            work = self._semantic(said, record.model, record.seed, before)
+        inputs: dict[str, Source] = {
+            p.name: held[p.var_id] if p.var_id is not None else p.value or ""
+            for p in said.parameters
+            if not p.is_output
+        }
+        outputs = {name: held[var_id] for name, var_id in record.outputs.items()}
+        call = Call(inputs, outputs, work.seconds, work.run, record.id)
+        self._begin(call, self.graph.restart, _goal(said))
+        work.recall(call)
+
+    # --- inside ---
+
+    def _semantic(self, said: SemanticCall, model: str, seed: int, before: Recall) -> SemanticWork:
+        check_size("the template", len(said.template), self.tools.config.max_template)
+        names = [p.name for p in said.parameters if not p.is_output]
+        made = [p.name for p in said.parameters if p.is_output]
+        template = parse(said.template, names, made)
+        return SemanticWork(
+            tools=self.tools,
+            caller=self.caller,
+            keeping=self.keeping,
+            template=template,
+            model=model,
+            samplings=samplings(template, said.parameters),
+            seed=seed,
+            before=before,
+        )
+
+    def _native(self, said: NativeCall, before: Recall) -> NativeWork:
+        target = self.tools.natives.find(said.func_name)
+        if not any(parameter.is_output for parameter in said.parameters):
+            raise Invalid("a call without an output gives nothing")
+        native = NativeDecl(
+            name=said.func_name, target=target, result=0, effect=said.effect, timeout=said.timeout
+        )
+        return NativeWork(
+            tools=self.tools,
+            caller=self.caller,
+            keeping=self.keeping,
+            native=native,
+            before=before,
+        )
+
+    async def _take(
+        self, said: Said, work: Work, goal: Goal | None, model: str | None = None, seed: int = 0
+    ) -> CallView:
+        """Put a call into the graph, with a new variable for each output that has none."""
+        inputs = {p.name: self._source(p) for p in said.parameters if not p.is_output}
+        wanted = [p for p in said.parameters if p.is_output]
+        outputs = {p.name: self.graph.find(p.var_id) for p in wanted if p.var_id is not None}
+        new = self.graph.create(*(p.name for p in wanted if p.var_id is None))
+        try:
+            outputs |= {variable.name: variable for variable in new}
+            made = {p.name: outputs[p.name] for p in wanted}
+            call = Call(inputs, made, work.seconds, work.run)
+            self._begin(call, self.graph.add, goal)
+            await self.keeping.taken(call, said, new, model, seed)
+        except CoreError as error:
+            if isinstance(error, Unavailable):
+                self.graph.cancel(call, error.message)
+            for variable in new:
+                self.graph.delete(variable.id)
+            raise
+        return CallView(call.id, tuple(_view(p, inputs | outputs) for p in said.parameters))
+
+    def _begin(
+        self, call: Call, add: Callable[[Call], "asyncio.Task[None]"], goal: Goal | None
+    ) -> None:
+        allowance, tenant = self.tools.calls, self.caller.tenant
+        allowance.take(tenant)
+        try:
+            task = add(call)
+        except CoreError:
+            allowance.give(tenant)
+            raise
+        task.add_done_callback(lambda _: allowance.give(tenant))
+        if goal is not None:
+            for variable in call.outputs.values():
+                self.graph.demand(variable, goal)
+
+    def _source(self, parameter: Parameter) -> Source:
+        if parameter.var_id is not None:
+            return self.graph.find(parameter.var_id)
+        text = parameter.value or ""
+        most = self.tools.config.max_variable
+        check_size(f"the value of `{parameter.name}`", len(text), most)
+        return text
+
+    def _model(self, names: Sequence[str]) -> str:
+        """The first of the named ones that is served. Raises `NotFound`."""
+        models = self.tools.models
+        found = next((name for name in names if models.get(name) is not None), None)
+        return found or models.find(names[0] if names else "").name
 
 
-def semantic_call(
-    tools: Tools, caller: Caller, graph: Graph, said: SemanticCall, goal: Goal | None
-) -> CallView:
-    """Take a call of a template. Raises `Invalid`, `NotFound`, `TooLarge`, `Busy`, `Conflict`."""
-    check_size("the template", len(said.template), tools.config.max_template)
-    model = _model(tools.models, said.models)
-    names = [p.name for p in said.parameters if not p.is_output]
-    made = [p.name for p in said.parameters if p.is_output]
-    template = parse(said.template, names, made)
-    samplings = _samplings(template, said.parameters)
-    seeds = [p.sampling_config.seed for p in said.parameters if p.sampling_config]
-    seed = next((seed for seed in seeds if seed is not None), secrets.randbits(63))
-    semantic = _Semantic(tools, caller, template, model, samplings, seed)
-    seconds = sum(_FIXED + _STEP * _TAKEN * s.max_tokens for s in samplings.values())
-    return _take(tools, caller, graph, said.parameters, seconds, semantic.run, goal)
-
-
-def native_call(tools: Tools, caller: Caller, graph: Graph, said: NativeCall) -> CallView:
-    """Take a call of an allowed function. Raises as `semantic_call` does."""
-    target = tools.natives.find(said.func_name)
-    outputs = sum(parameter.is_output for parameter in said.parameters)
-    if not outputs:
-        raise Invalid("a call without an output gives nothing")
-    declared = NativeDecl(name=said.func_name, target=target, result=0, timeout=said.timeout)
-
-    async def run(call: Call, given: dict[str, str]) -> None:
-        lent = tools.natives.lent(caller.tenant, {})
-        type_ = STR if outputs == 1 else ListOf(STR)
-        value = await lent.call(declared, type_, list(given.values()))
-        values = [value] if outputs == 1 else value
-        if len(values) != outputs:
-            message = f"`{declared.name}` gave {len(values)} values for {outputs} outputs"
-            raise Failed("E0603", message)
-        for variable, text in zip(call.outputs.values(), values, strict=True):
-            variable.set(text)
-
-    return _take(tools, caller, graph, said.parameters, _FIXED, run, None)
-
-
-def _take(
-    tools: Tools,
-    caller: Caller,
-    graph: Graph,
-    parameters: Sequence[Parameter],
-    seconds: float,
-    work: Work,
-    goal: Goal | None,
-) -> CallView:
-    """Put a call into the graph, with a new variable for each output that has none: or raise, and
-    leave nothing behind."""
-    inputs = {p.name: _source(tools, graph, p) for p in parameters if not p.is_output}
-    wanted = [p for p in parameters if p.is_output]
-    outputs = {p.name: graph.find(p.var_id) for p in wanted if p.var_id is not None}
-    tools.calls.take(caller.tenant)
-    created: list[SemanticVariable] = []
+def goal_of(criteria: Json) -> Goal:
+    """What a client says that it cares about. Raises `Invalid`."""
     try:
-        created = graph.create(*(p.name for p in wanted if p.var_id is None))
-        outputs |= {variable.name: variable for variable in created}
-        call = Call(inputs, {p.name: outputs[p.name] for p in wanted}, seconds, work)
-        task = graph.add(call)
-    except CoreError:
-        tools.calls.give(caller.tenant)
-        for variable in created:
-            graph.delete(variable.id)
-        raise
-    task.add_done_callback(lambda _: tools.calls.give(caller.tenant))
-    if goal is not None:
-        for variable in call.outputs.values():
-            graph.demand(variable, goal)
-    return CallView(call.id, tuple(_view(p, inputs | outputs) for p in parameters))
+        return read_goal(criteria, asyncio.get_running_loop().time())
+    except ValueError as error:
+        raise Invalid(str(error)) from None
 
 
-def _source(tools: Tools, graph: Graph, parameter: Parameter) -> Source:
-    if parameter.var_id is not None:
-        return graph.find(parameter.var_id)
-    text = parameter.value or ""
-    check_size(f"the value of `{parameter.name}`", len(text), tools.config.max_variable)
-    return text
+def _goal(said: Said) -> Goal | None:
+    if isinstance(said, NativeCall) or said.output_criteria is None:
+        return None
+    return goal_of(said.output_criteria)
 
 
 def _view(parameter: Parameter, held: Mapping[str, Source]) -> ParameterView:
@@ -134,98 +188,3 @@ def _view(parameter: Parameter, held: Mapping[str, Source]) -> ParameterView:
     if isinstance(variable, str):
         return ParameterView(parameter.name, parameter.is_output)
     return ParameterView(parameter.name, parameter.is_output, variable.id, variable.name)
-
-
-def _model(models: Models, names: Sequence[str]) -> ServedModel:
-    """The first of the named ones that is served. Raises `NotFound`."""
-    served = (models.get(name) for name in names)
-    found = next((model for model in served if model is not None), None)
-    return found or models.find(names[0] if names else "")
-
-
-def _samplings(template: Template, parameters: Sequence[Parameter]) -> dict[str, Sampling]:
-    """How each output is drawn, by its site in the plan. Raises `Invalid`."""
-    asked = {p.name: p.sampling_config or GREEDY for p in parameters}
-    if not template.outputs:
-        raise Invalid("a call without an output gives nothing")
-    return {
-        f"{SITE}/{number}": asked[name].sampling for number, name in enumerate(template.outputs)
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Semantic:
-    """The work of a semantic call: one run of the plan of its template."""
-
-    tools: Tools
-    caller: Caller
-    template: Template
-    model: ServedModel
-    samplings: Mapping[str, Sampling]
-    seed: int
-
-    async def run(self, call: Call, given: dict[str, str]) -> None:
-        key = self.template.digest(self.model.name)
-        plan = await self.tools.compiled.get(key, self.template, self.model)
-        outputs = {
-            f"{SITE}/{number}": call.outputs[name]
-            for number, name in enumerate(self.template.outputs)
-        }
-        models = {self.model.name: self.model}
-        async with self.tools.programs.use(key, self.caller.tenant, plan, models) as executor:
-            await executor.run(
-                FLOW,
-                given,
-                seed=self.seed,
-                trace=Trace(_teller(outputs)),
-                terms=self._terms(call, _Outputs(outputs)),
-            )
-
-    def _terms(self, call: Call, memory: "_Outputs") -> Terms:
-        hints = Hints(
-            tenant=self.caller.tenant,
-            application=self.caller.session,
-            begun=self.caller.begun,
-            depth=call.depth,
-        )
-        goal = call.goal
-        crowd = call.crowd()
-        if crowd is not None:  # only the last of them counts, so none of them hurries
-            hints = replace(hints, group=crowd[0], group_size=crowd[1])
-        return Terms(
-            hints=hints,
-            goal=goal,
-            after=call.rank - call.seconds,
-            samplings=self.samplings,
-            memory=memory,
-        )
-
-
-def _teller(outputs: Mapping[str, SemanticVariable]) -> Callable[[Event], None]:
-    def tell(event: Event) -> None:
-        if event.kind in ("text", "restart"):
-            outputs[event.site].tell(Piece(event.text, restart=event.kind == "restart"))
-
-    return tell
-
-
-@dataclass(frozen=True, slots=True)
-class _Outputs:
-    """Implements `Memory`: an output is there when it is generated, before the call has ended."""
-
-    variables: Mapping[str, SemanticVariable]
-
-    def generation(self, site: str, path: Path, prompt: bytes) -> Finished | None:
-        return None
-
-    async def keep_generation(
-        self, site: str, path: Path, prompt: bytes, finished: Finished
-    ) -> None:
-        self.variables[site].set(finished.text)
-
-    def native(self, place: str, path: Path, native: NativeDecl) -> Ran | None:
-        return None
-
-    async def begin_native(self, place: str, path: Path, native: NativeDecl) -> None: ...
-
-    async def keep_native(self, place: str, path: Path, ran: Ran) -> None: ...

@@ -31,8 +31,8 @@ class Call:
     """
 
     __slots__ = (
-        "avoid", "context", "dispatch", "faults", "id", "made_room", "member",
-        "node", "placed", "request", "since", "stream", "told", "turn", "wait",
+        "avoid", "context", "dispatch", "faults", "id", "made_room", "member", "node",
+        "placed", "refused", "request", "since", "stream", "told", "turn", "wait",
     )  # fmt: skip
 
     def __init__(self, id: str, request: GenerateRequest, node: Node) -> None:
@@ -42,6 +42,7 @@ class Call:
         self.context: ContextId = 0  # its name on the engine
         self.faults = 0
         self.avoid: frozenset[str] = frozenset()
+        self.refused: frozenset[str] = frozenset()  # by these engines: it is too large for them
         self.made_room = False
         self.dispatch: Dispatch | None = None
         self.placed: asyncio.Future[Member] = _future()
@@ -116,6 +117,7 @@ def task_of(call: Call, model: str, longest: int) -> Task:
             target=hints.target,
             bound=hints.bound,
             avoid=call.avoid,
+            refused=call.refused,
         )
     except ValueError as error:
         raise EngineError("invalid", str(error)) from None

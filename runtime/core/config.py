@@ -76,7 +76,7 @@ class CoreConfig(BaseModel):
     native_workers: _Count = 8
 
     # what is kept, and what is told
-    journal: str = ""  # a file that keeps runs over restarts
+    journal: str = ""  # a file that keeps sessions and runs over restarts
     log_dir: str = ""
     log_filename: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -2,7 +2,7 @@
 
     core = ServeCore(config, services)
     await core.start()
-    opened = core.open_session(core.tenant(api_key))
+    opened = await core.open_session(core.tenant(api_key))
     session = core.session(opened.id, opened.token)
     call = await core.semantic_call(session, {"template": "Say {{q}}: {{a}}", "parameters": […]})
     text = await core.get_variable(session, call.parameters[1].var_id, timeout=30)
@@ -18,25 +18,24 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from parrotc.ir.types import Json
-from parrotc.runtime.core.calling import Caller, Tools
+from parrotc.runtime.core.base import Core
 from parrotc.runtime.core.compiled import Compile, Compiled
 from parrotc.runtime.core.config import CoreConfig
-from parrotc.runtime.core.engines import Engines, Open
+from parrotc.runtime.core.engines import Open
 from parrotc.runtime.core.errors import Invalid, NotFound, Unauthorized, Unavailable
 from parrotc.runtime.core.journal import Journal
 from parrotc.runtime.core.limits import Allowance, check_size
-from parrotc.runtime.core.models import Models
 from parrotc.runtime.core.natives import AllowedNatives, Standard
 from parrotc.runtime.core.plans import Plans, read_plan
 from parrotc.runtime.core.programs import Programs, Salts
 from parrotc.runtime.core.records import Records, RunRecord
-from parrotc.runtime.core.registry import EngineView
+from parrotc.runtime.core.registry import RouterLimits
 from parrotc.runtime.core.resuming import Resuming
 from parrotc.runtime.core.runs import Runs
 from parrotc.runtime.core.sessions import Clock, OpenedSession, Session, Sessions
@@ -44,11 +43,12 @@ from parrotc.runtime.core.spaces import Space
 from parrotc.runtime.core.tenants import Tenant, read_tenants
 from parrotc.runtime.core.variables import VariableView
 from parrotc.runtime.core.views import CallView, PlanView, RunEvent, RunView
+from parrotc.runtime.core.working import Caller, Tools
 from parrotc.runtime.engines.protocol import Engine, Piece
 from parrotc.runtime.errors import RunError
 from parrotc.runtime.goals import read_goal
 from parrotc.runtime.natives import Natives
-from parrotc.runtime.plan import ChatTemplate
+from parrotc.runtime.scheduling.engines import Role
 from parrotc.runtime.values import inputs as checked_inputs
 
 _log = logging.getLogger(__name__)
@@ -66,11 +66,13 @@ class Services:
     standard: Standard
 
 
-class ServeCore:
+class ServeCore(Core):
     """`clock` gives Unix time."""
 
     def __init__(self, config: CoreConfig, services: Services, *, clock: Clock = time.time) -> None:
         """Raises `ConfigError` for keys that cannot be read."""
+        limits = RouterLimits(engines=config.max_engines_num, silence=config.max_silence)
+        super().__init__(config.scheduling, limits)
         self.config = config
         self.is_draining = False
         self._services = services
@@ -83,8 +85,6 @@ class ServeCore:
         self._closing: set[asyncio.Task[None]] = set()
         self._journal: Journal | None = None
         self._records: Records | None = None
-        self._models = Models()
-        self._engines = Engines(config, self._models)
         self._natives = AllowedNatives(
             Natives([Path(config.native_path).resolve()], services.standard({}),
                     workers=config.native_workers),
@@ -113,7 +113,7 @@ class ServeCore:
         if self.config.journal:
             self._journal = await Journal.open(Path(self.config.journal))
             self._records = self._runs.records = Records(self._journal)
-        await self._engines.open(self._services.open)
+        await self._engines.open(self._services.open, self.config.engines)
         if self._records is not None:
             await Resuming(
                 self._records, self._sessions, self._plans, self._runs, self._natives,
@@ -143,7 +143,7 @@ class ServeCore:
         while self._closing:
             await asyncio.wait(self._closing)
         await self._programs.close()
-        await self._engines.close()
+        await super().close()
         await self._natives.close()
         if self._journal is not None:
             await self._journal.close()
@@ -178,16 +178,23 @@ class ServeCore:
 
     # --- sessions ---
 
-    def open_session(self, tenant: Tenant) -> OpenedSession:
-        """Raises `Busy` when there are as many as there may be, `Unavailable` while draining."""
+    # Where there is a journal, what is awaited below is durable when it returns. `Unavailable` is
+    # raised where it cannot be, and while the core is stopping.
+
+    async def open_session(self, tenant: Tenant) -> OpenedSession:
+        """Raises `Busy` when there are as many as there may be."""
         self._require_open()
         for session in self._sessions.expired():
             self._end_session(session)
         opened = self._sessions.open(tenant)
         session = self._sessions.find(opened.id, opened.token)
-        if self._records is not None:
-            self._records.add_session(session)
         self._begin_session(session)
+        if self._records is not None:
+            try:
+                await self._records.add_session(session)
+            except Unavailable:
+                self._end_session(session)
+                raise
         return opened
 
     def session(self, session_id: str, token: str) -> Session:
@@ -202,11 +209,11 @@ class ServeCore:
 
     # --- variables ---
 
-    def create_variable(
+    async def create_variable(
         self, session: Session, name: str, content: str | None = None
     ) -> VariableView:
         """An empty variable, or one that is set. Raises `Busy`, `TooLarge`."""
-        return self._space(session).create(name, content)
+        return await self._space(session).create(name, content)
 
     def variables(self, session: Session) -> list[VariableView]:
         return self._space(session).views()
@@ -215,9 +222,9 @@ class ServeCore:
         """Raises `NotFound`."""
         return self._space(session).view(var_id)
 
-    def set_variable(self, session: Session, var_id: str, content: str) -> VariableView:
+    async def set_variable(self, session: Session, var_id: str, content: str) -> VariableView:
         """Raises `Conflict` for one that is set or will be by a call, `TooLarge`, `NotFound`."""
-        return self._space(session).set(var_id, content)
+        return await self._space(session).set(var_id, content)
 
     async def get_variable(
         self,
@@ -248,9 +255,9 @@ class ServeCore:
         `get_variable` does, `NotFound` and `Invalid` at once."""
         return self._space(session).stream(var_id, criteria, timeout)
 
-    def delete_variable(self, session: Session, var_id: str) -> None:
+    async def delete_variable(self, session: Session, var_id: str) -> None:
         """Nobody wants it any more: calls that nobody else needs are cancelled."""
-        self._space(session).delete(var_id)
+        await self._space(session).delete(var_id)
 
     # --- calls ---
 
@@ -259,13 +266,13 @@ class ServeCore:
         `value` or `var_id`, `sampling_config`), `models`, `output_criteria`. Raises `Invalid` (with
         a diagnostic that points into the template), `NotFound`, `TooLarge`, `Busy`, `Conflict`."""
         self._require_open()
-        return self._space(session).semantic_call(payload)
+        return await self._space(session).semantic_call(payload)
 
     async def native_call(self, session: Session, payload: Mapping[str, Json]) -> CallView:
         """`func_name` is one of the config's `natives`; `parameters` are as above. Raises `Invalid`
         for code and for a function that is not allowed."""
         self._require_open()
-        return self._space(session).native_call(payload)
+        return await self._space(session).native_call(payload)
 
     # --- plans ---
 
@@ -374,14 +381,6 @@ class ServeCore:
 
     # --- models and engines ---
 
-    def models(self) -> Sequence[str]:
-        """The models that are served; the first is the default."""
-        return [model.name for model in self._models]
-
-    def template(self, model: str) -> ChatTemplate | None:
-        """The chat template of a model. Raises `NotFound`."""
-        return self._models.find(model).template
-
     def client(self, tenant: Tenant, model: str, *, application: str = "") -> Engine:
         """An engine to fill and generate on for a tenant, through the scheduler: close it after
         one request. Raises `NotFound`, `Unavailable`."""
@@ -390,22 +389,13 @@ class ServeCore:
         router = self._models.find(model).router
         return router.client(tenant=tenant.name, application=application, salt=salt)
 
-    def engines(self) -> Sequence[EngineView]:
-        return self._engines.views()
-
-    async def register_engine(self, url: str, *, model: str, name: str = "") -> str:
+    async def register_engine(
+        self, url: str, *, model: str, name: str = "", role: Role = Role.MIXED
+    ) -> str:
         """An engine that listens at `url`; gives the name for its heartbeats, which must come from
         now on. Raises `Invalid`, `Unavailable`, `Busy`."""
         self._require_open()
-        return await self._engines.meet(url, model, name)
-
-    def engine_heartbeat(self, name: str) -> None:
-        """Raises `NotFound` for an engine that has to register again."""
-        self._engines.heartbeat(name)
-
-    async def remove_engine(self, name: str) -> None:
-        """Its calls are computed elsewhere. Raises `NotFound`."""
-        await self._engines.remove(name)
+        return await self._engines.meet(url, model, name, role)
 
     # --- inside ---
 
@@ -420,22 +410,23 @@ class ServeCore:
             raise NotFound("there is no such session, or the token is not its")
         return space
 
-    def _begin_session(self, session: Session) -> None:
+    def _begin_session(self, session: Session) -> Space:
         began = asyncio.get_running_loop().time()
         caller = Caller(session.tenant.name, session.id, began)
-        self._spaces[session.id] = Space(self._tools, caller)
+        space = self._spaces[session.id] = Space(self._tools, caller, self._records)
+        return space
 
     def _end_session(self, session: Session) -> "asyncio.Task[None] | None":
         """Forget a session at once; gives the work of cancelling what it began."""
         space = self._spaces.pop(session.id, None)
         if self._sessions.close(session.id) is None or space is None:
             return None
-        if self._records is not None:
-            self._records.drop_session(session.id)
 
         async def end() -> None:
             await space.close("the session was closed, or has expired")
             await self._runs.cancel_session(session.id)
+            if self._records is not None:
+                await self._records.drop_session(session.id)
 
         task = asyncio.get_running_loop().create_task(end())
         self._closing.add(task)

@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from secrets import token_urlsafe
 
 from parrotc.runtime.core.errors import Busy, Conflict, NotFound
+from parrotc.runtime.core.keeping import Keeping
+from parrotc.runtime.core.sessionrecords import VariableRecord
 from parrotc.runtime.core.variables import CANCELLED, SemanticVariable
 from parrotc.runtime.errors import Failed, Failure, RunError
 from parrotc.runtime.goals import NOBODY_WAITS, Goal
@@ -47,9 +49,11 @@ class Call:
         outputs: Mapping[str, SemanticVariable],
         seconds: float,
         work: "Work",
+        id: str = "",
     ) -> None:
+        """`id` is that of a call which is begun again."""
         self.work = work
-        self.id = f"c-{token_urlsafe(12)}"
+        self.id = id or f"c-{token_urlsafe(12)}"
         self.inputs = dict(inputs)
         self.outputs = dict(outputs)
         self.seconds = self.rank = seconds
@@ -88,10 +92,11 @@ Work = Callable[[Call, dict[str, str]], Awaitable[None]]
 
 
 class Graph:
-    """One session's. `most` variables may be there."""
+    """One session's. `most` variables may be there; `keeping` is told how calls end."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, keeping: Keeping | None = None) -> None:
         self._most = most
+        self._keeping = keeping or Keeping()
         self._variables: dict[str, SemanticVariable] = {}
         self._calls: set[Call] = set()
 
@@ -114,6 +119,16 @@ class Graph:
         made = [SemanticVariable(name) for name in names]
         self._variables.update((variable.id, variable) for variable in made)
         return made
+
+    def restore(self, record: VariableRecord) -> SemanticVariable:
+        """A variable that was there before, whatever the limit is now."""
+        variable = SemanticVariable(record.name, record.id)
+        variable.is_named = record.is_named
+        if record.is_named:
+            self._variables[record.id] = variable
+        if record.outcome is not None:
+            variable.set(record.outcome)
+        return variable
 
     def find(self, var_id: str) -> SemanticVariable:
         """Raises `NotFound`."""
@@ -139,7 +154,14 @@ class Graph:
             if call is None or any(v.is_named or v.consumers for v in call.outputs.values()):
                 continue
             waiting += call.reads()
-            self._cancel(call, "nobody needed the call any more")
+            self.cancel(call, "nobody needed the call any more")
+
+    def tidy(self) -> None:
+        """Cancel the calls that have made all they would make, and those that nobody needs."""
+        for call in list(self._calls):
+            if all(output.is_settled for output in call.outputs.values()):
+                self.cancel(call, "it was finished")
+        self._drop(output for call in list(self._calls) for output in call.outputs.values())
 
     # --- calls ---
 
@@ -150,9 +172,14 @@ class Graph:
         A call of which nobody wants anything when it lingered begins all the same.
         """
         self._check_outputs(call)
+        return self.restart(call)
+
+    def restart(self, call: Call) -> "asyncio.Task[None]":
+        """The same for a call that was taken before, and may have set some of its outputs."""
         goal = NOBODY_WAITS
         for output in call.outputs.values():
-            output.producer, output.depth = call, call.depth + len(call.outputs)
+            output.producer = None if output.is_settled else call
+            output.depth = call.depth + len(call.outputs)
             goal |= output.goal
         for variable in call.reads():
             variable.consumers.add(call)
@@ -164,6 +191,7 @@ class Graph:
         else:
             loop.call_later(LINGER, call.want)
         call.task = loop.create_task(self._run(call))
+        call.task.add_done_callback(lambda _: self._keeping.over(call))
         return call.task
 
     def _check_outputs(self, call: Call) -> None:
@@ -219,23 +247,10 @@ class Graph:
     async def _run(self, call: Call) -> None:
         failure = Failed(CANCELLED, "the call was cancelled").at(None)
         try:
-            given: dict[str, str] = {}
-            for name, source in call.inputs.items():
-                outcome = source if isinstance(source, str) else await source.wait()
-                if isinstance(outcome, Failure):
-                    failure = outcome
-                    return
-                given[name] = outcome
-            await call.until_wanted()
-            call.has_begun = True
-            await call.work(call, given)
-        except RunError as error:
-            failure = Failure(error.diagnostic)
-        except Failed as failed:
-            failure = failed.at(None)
-        except Exception:  # a bug of ours must not leave getters hanging
-            _log.exception("a call failed for a reason of our own")
-            failure = Failed("I0001", "something went wrong inside the core").at(None)
+            found = await _worked(call)
+            if found is not None:
+                failure = found
+                await self._keeping.failing(call, failure)
         finally:
             self._end(call, failure)
             self._drop(variable for variable in call.reads() if not variable.is_named)
@@ -249,7 +264,8 @@ class Graph:
         for variable in call.reads():
             variable.consumers.discard(call)
 
-    def _cancel(self, call: Call, why: str) -> None:
+    def cancel(self, call: Call, why: str) -> None:
+        """What it has not made it never will."""
         self._end(call, Failed(CANCELLED, why).at(None))
         if call.task is not None:
             call.task.cancel()
@@ -268,7 +284,29 @@ class Graph:
             if variable.producer is None:
                 variable.cancel(why)
         for call in calls:
-            self._cancel(call, why)
+            self.cancel(call, why)
         tasks = [call.task for call in calls if call.task is not None]
         if tasks:
             await asyncio.wait(tasks)
+
+
+async def _worked(call: Call) -> Failure | None:
+    """Do the work of a call when it is due. Gives why it failed, if it did."""
+    try:
+        given: dict[str, str] = {}
+        for name, source in call.inputs.items():
+            outcome = source if isinstance(source, str) else await source.wait()
+            if isinstance(outcome, Failure):
+                return outcome
+            given[name] = outcome
+        await call.until_wanted()
+        call.has_begun = True
+        await call.work(call, given)
+    except RunError as error:
+        return Failure(error.diagnostic)
+    except Failed as failed:
+        return failed.at(None)
+    except Exception:  # a bug of ours must not leave getters hanging
+        _log.exception("a call failed for a reason of our own")
+        return Failed("I0001", "something went wrong inside the core").at(None)
+    return None

@@ -1,4 +1,4 @@
-"""What a core keeps over its end, however sudden: sessions, plans, runs, and what runs have made.
+"""What a core keeps over its end, however sudden: sessions, plans, runs, and what they have made.
 
     journal = await Journal.open(Path("runs.db"))
     await journal.write(("insert into …", (…,)))     # durable when this returns
@@ -28,13 +28,22 @@ from parrotc.runtime.engines.configfile import CODE, ConfigError
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 Statement = tuple[str, tuple[Any, ...]]
+
+_UNWRITABLE = (sqlite3.Error, ValueError, OverflowError)  # the last two: SQLite has no such value
 
 _SCHEMA = """
 create table sessions (
     id text primary key, tenant text not null, token_hash blob not null, expires real not null
 ) without rowid;
+create table variables (
+    session text not null, id text not null, name blob not null, is_named integer not null,
+    content blob, failure text, primary key (session, id)
+);
+create table calls (
+    session text not null, id text not null, request text not null, primary key (session, id)
+);
 create table plans (
     tenant text not null, name text not null, digest text not null, primary key (tenant, name)
 ) without rowid;
@@ -44,7 +53,7 @@ create table runs (
     digest text not null, flow text not null, request text not null, started real not null,
     state text not null, ended real, outcome text
 ) without rowid;
-create table generations (
+create table generations ( -- of runs, and of calls of sessions
     run text not null, site text not null, path text not null, prompt blob not null,
     finished text not null, primary key (run, site, path)
 ) without rowid;
@@ -120,7 +129,7 @@ class Journal:
         self._waiting.put(_Work(statements, is_question, done))
         try:
             return await done
-        except sqlite3.Error as error:
+        except _UNWRITABLE as error:
             raise Unavailable(f"the journal cannot be written: {error}") from None
 
     # --- on the thread ---
@@ -145,11 +154,11 @@ class Journal:
         """All in one transaction; where that fails each in its own, so that one harms no other."""
         try:
             _run(database, batch)
-        except sqlite3.Error:
+        except _UNWRITABLE:
             for work in batch:
                 try:
                     _run(database, [work])
-                except sqlite3.Error as error:
+                except _UNWRITABLE as error:
                     work.error = error
         self._call(lambda: _settle(batch))
 

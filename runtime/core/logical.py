@@ -52,6 +52,11 @@ class Node:
         """Whether there may be others that begin with it."""
         return self.uses > 1 or (self.asked is not None and self.asked.shared)
 
+    @property
+    def is_computed(self) -> bool:
+        """Whether it is on some engine, and on none only on its way there, after its parent."""
+        return bool(self.places) and all(place.fill is None for place in self.places.values())
+
     def path(self) -> Iterator["Node"]:
         """This node and those above it, up to the root."""
         node: Node | None = self
@@ -188,7 +193,7 @@ class Tree:
             return False
         kept, joined = path[0], False
         for above in path[1 : -LONG // 4]:
-            if above.holders == 1 and kept.places:
+            if above.holders == 1 and kept.is_computed:
                 kept.absorb(above)
                 del self._nodes[above.digest]
                 self._released(above)

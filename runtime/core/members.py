@@ -25,8 +25,11 @@ from parrotc.runtime.scheduling.engines import EngineSpec
 
 _log = logging.getLogger(__name__)
 
-# what an engine says of a request that no other engine would take either
-REFUSALS = frozenset({"context_length", "capacity", "invalid", "constraint"})
+# what an engine says of a request that no other engine would take either; the last two answer
+# only what they were told before
+REFUSALS = frozenset(
+    {"context_length", "capacity", "invalid", "constraint", "unrecorded", "unanswered"}
+)
 AGAIN = 5.0  # seconds after which what could not be freed is tried again
 
 
@@ -66,6 +69,8 @@ class Member:
     async def ensure(self, node: Node) -> ContextId:
         """The engine's name for `node`, filled now if it was not there. Raises what `fill` does."""
         while True:
+            if not self.is_up:  # it went while the caller waited for a fill of somebody else's
+                raise EngineError("unavailable", f"the engine {self.name} is not there any more")
             missing, place = self._missing(node)
             if not missing and place is not None and place.fill is None:
                 self._touch(node)
@@ -77,9 +82,10 @@ class Member:
                 await asyncio.wait((place.fill,))  # another call's: see again how it has ended
 
     def begin(self, node: Node) -> bool:
-        """Fill `node` early, if only its own tokens are missing. Whether that was begun."""
+        """Fill `node` early, with what is missing above it. Whether that was begun: not while what
+        it continues is on its way."""
         missing, place = self._missing(node)
-        is_next = missing == [node] and (place is None or place.fill is None)
+        is_next = bool(missing) and (place is None or place.fill is None)
         if is_next:
             self._fill(missing, place, is_early=True)
         return is_next
@@ -176,9 +182,7 @@ class Member:
     def discard(self, context: ContextId, *, dead: bool = False) -> None:
         """Free a context soon, together with others that go in the same moment."""
         (self._dead if dead else self._garbage).append(context)
-        if not self._collecting and self.is_up:
-            self._collecting = True
-            self.spawn(self._collect())
+        self._collect_soon()
 
     async def make_room(self, used: set[Node]) -> list[Node]:
         """Free what is not `used`, and give it: it can be computed again."""
@@ -209,6 +213,12 @@ class Member:
             loop = asyncio.get_running_loop()
             self._again = loop.call_later(AGAIN, lambda: self.spawn(self.recover()))
 
+    def _collect_soon(self) -> None:
+        """One that is down is asked to free nothing before it answers again."""
+        if not self._collecting and self.is_up:
+            self._collecting = True
+            self.spawn(self._collect())
+
     def _forget(self, node: Node, place: Place) -> None:
         if node.places.get(self.name) is place:
             del node.places[self.name]
@@ -217,37 +227,36 @@ class Member:
     async def _collect(self) -> None:
         await asyncio.sleep(0)  # what goes in the same moment goes with it
         self._collecting = False
-        garbage, self._garbage = self._garbage, []
-        dead, self._dead = self._dead, []
+        waiting = ((self._dead, True), (self._garbage, False))
+        self._dead, self._garbage = [], []
         try:
-            await self._free(dead, dead=True)
-        except asyncio.CancelledError:
-            self._lose(garbage)
-            raise
-        await self._free(garbage)
+            for contexts, dead in waiting:
+                await self._free(contexts, dead)
+        except Exception as error:
+            _log.warning("%s cannot free contexts: %s", self.name, error or "no answer")
+        finally:
+            for contexts, _ in waiting:
+                self._lose(contexts)
 
-    async def _free(self, contexts: list[ContextId], *, dead: bool = False) -> None:
-        """Free `contexts`, together or else one by one; what cannot be freed is kept in mind."""
-        try:
-            if contexts and not await self._freed(contexts, dead):
-                while contexts:
-                    if not await self._freed(contexts[-1:], dead):
-                        self._lose(contexts[-1:])
-                    contexts.pop()
-        except asyncio.CancelledError:
-            self._lose(contexts)
-            raise
+    async def _free(self, contexts: list[ContextId], dead: bool) -> None:
+        """Free `contexts`, together or else one by one, and strike off what is gone. Raises what
+        says that nobody answers: to ask for each of the others would take as long again."""
+        if contexts and await self._freed(contexts, dead):
+            contexts.clear()
+        for context in list(contexts):
+            if await self._freed([context], dead):
+                contexts.remove(context)
 
-    async def _freed(self, contexts: Sequence[ContextId], dead: bool) -> bool:
+    async def _freed(self, contexts: list[ContextId], dead: bool) -> bool:
         """Whether the engine says so, or that it has never heard of the only one."""
         try:
             async with asyncio.timeout(self._patience):
                 await self.engine.free(contexts, dead)
-        except EngineError as error:
-            return error.code == "unknown_context" and len(contexts) == 1
         except Exception as error:
-            _log.warning("%s cannot free contexts: %s", self.name, error)
-            return False
+            code = error.code if isinstance(error, EngineError) else ""
+            if code == "unavailable" or isinstance(error, TimeoutError):
+                raise
+            return code == "unknown_context" and len(contexts) == 1
         return True
 
     # --- its life ---
@@ -260,6 +269,17 @@ class Member:
         self._garbage += self._lost
         self._lost.clear()
         await self._collect()
+
+    def inherit(self, old: "Member") -> None:
+        """Free what `old`, which was the same engine, could not."""
+        self._lose(old._lost + old._garbage + old._dead)
+
+    def come_back(self) -> None:
+        """It is used again; what could not be freed until now is tried again."""
+        self.is_up, self.cause = True, ""
+        self._lose(())
+        if self._garbage or self._dead:
+            self._collect_soon()
 
     def stop(self) -> None:
         """Cancel all that goes on: nobody needs what this engine makes."""

@@ -5,13 +5,15 @@ one that reads other tokens than the plan was compiled for.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from parrotc.runtime.core.errors import Invalid, NotFound
 from parrotc.runtime.core.router import Router
 from parrotc.runtime.plan import ChatTemplate, Model
+
+RETURN = 60.0  # seconds that what is begun again waits for an engine of its model
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,20 @@ class Models:
 
     async def wait(self, model: Model, seconds: float) -> ServedModel:
         """The same, when an engine has come that serves it. Raises as `match` does."""
+        return await self._when(lambda: self.match(model), seconds)
+
+    async def named(self, name: str, seconds: float) -> ServedModel:
+        """The model of a name, likewise. Raises `NotFound`."""
+        return self.get(name) or await self._when(lambda: self.find(name), seconds)
+
+    async def _when(self, find: Callable[[], ServedModel], seconds: float) -> ServedModel:
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     try:
-                        return self.match(model)
+                        return find()
                     except NotFound:
                         self._changed.clear()
                         await self._changed.wait()
         except TimeoutError:
-            return self.match(model)
+            return find()

@@ -96,6 +96,7 @@ class SemanticCall(_Call):
 class NativeCall(_Call):
     func_name: str = Field(min_length=1, max_length=200)
     timeout: float = Field(default=60.0, gt=0, le=3600)  # seconds
+    effect: Literal["effectful", "idempotent", "pure"] = "effectful"  # whether it may run again
 
 
 def read_semantic_call(payload: Mapping[str, Json]) -> SemanticCall:

@@ -1,6 +1,6 @@
-"""Plans that are ready to run: an executor for each plan and tenant, while somebody uses it.
+"""Plans that are ready to run: a program for each plan and tenant, while somebody uses it.
 
-An executor keeps the prefixes of its plan in the engines, so some that are idle stay for those who
+A program keeps the prefixes of its plan in the engines, so some that are idle stay for those who
 come back; the one that was idle longest goes first.
 """
 
@@ -9,30 +9,23 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from parrotc.runtime.chat import render_of, renderer
 from parrotc.runtime.core.models import ServedModel
 from parrotc.runtime.core.natives import AllowedNatives
-from parrotc.runtime.engines.protocol import Engine
-from parrotc.runtime.executor import Executor
+from parrotc.runtime.core.program import Manner, Program
 from parrotc.runtime.plan import Plan
 
-IDLE = 64  # executors that nobody uses and that are kept
-WIDTH = 4096  # generations of one plan at the same time: the scheduler bounds them
+IDLE = 64  # programs that nobody uses and that are kept
+MANNER = Manner(width=4096)  # the scheduler bounds what runs at the same time
 
 Key = tuple[str, str]  # of a plan, and a tenant
 
 
 @dataclass(slots=True)
-class _Program:
-    executor: Executor
-    clients: tuple[Engine, ...]
+class _Used:
+    program: Program
     users: int = 0
-
-    async def close(self) -> None:
-        await self.executor.close()
-        for client in self.clients:
-            await client.close()
 
 
 class Programs:
@@ -42,7 +35,7 @@ class Programs:
         self._natives = natives
         self._salts = salts
         self._idle = idle
-        self._programs: OrderedDict[Key, _Program] = OrderedDict()
+        self._programs: OrderedDict[Key, _Used] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -51,25 +44,25 @@ class Programs:
     @asynccontextmanager
     async def use(
         self, key: str, tenant: str, plan: Plan, models: Mapping[str, ServedModel]
-    ) -> AsyncIterator[Executor]:
-        """The executor of a plan for a tenant. `key` names the plan; `models` serve its models."""
+    ) -> AsyncIterator[Program]:
+        """The program of a plan for a tenant. `key` names the plan; `models` serve its models."""
         name = key, tenant
-        program = self._programs.get(name)
-        if program is None:
-            program = self._programs[name] = self._open(tenant, plan, models)
-        program.users += 1
+        used = self._programs.get(name)
+        if used is None:
+            used = self._programs[name] = _Used(self._open(tenant, plan, models))
+        used.users += 1
         try:
-            yield program.executor
+            yield used.program
         finally:
-            program.users -= 1
-            if not program.users and self._programs.get(name) is program:
+            used.users -= 1
+            if not used.users and self._programs.get(name) is used:
                 self._programs.move_to_end(name)
                 self._shrink()
 
     def forget(self, key: str, tenant: str) -> None:
-        """A tenant's plan is gone: close its executor, if nobody uses it."""
-        program = self._programs.get((key, tenant))
-        if program is not None and not program.users:
+        """A tenant's plan is gone: close its program, if nobody uses it."""
+        used = self._programs.get((key, tenant))
+        if used is not None and not used.users:
             self._drop((key, tenant))
 
     async def close(self) -> None:
@@ -79,33 +72,17 @@ class Programs:
         while self._closing:
             await asyncio.wait(self._closing)
 
-    def _open(self, tenant: str, plan: Plan, models: Mapping[str, ServedModel]) -> _Program:
-        clients = {
-            name: served.router.client(tenant=tenant, salt=self._salts.of(tenant))
-            for name, served in models.items()
-        }
-        renders = {
-            model.name: renderer(render_of(model.template), models[model.name].tokenizer.specials)
-            for model in plan.models
-            if model.template
-        }
-        executor = Executor(
-            plan,
-            clients,
-            self._natives.lent(tenant, clients),
-            renders=renders,
-            width=WIDTH,
-            settles=False,
-        )
-        return _Program(executor, tuple(clients.values()))
+    def _open(self, tenant: str, plan: Plan, models: Mapping[str, ServedModel]) -> Program:
+        natives, salt = partial(self._natives.lent, tenant), self._salts.of(tenant)
+        return Program(plan, models, natives, MANNER, tenant=tenant, salt=salt)
 
     def _shrink(self) -> None:
-        idle = [name for name, program in self._programs.items() if not program.users]
+        idle = [name for name, used in self._programs.items() if not used.users]
         for name in idle[: max(0, len(idle) - self._idle)]:
             self._drop(name)
 
     def _drop(self, name: Key) -> None:
-        task = asyncio.get_running_loop().create_task(self._programs.pop(name).close())
+        task = asyncio.get_running_loop().create_task(self._programs.pop(name).program.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -1,4 +1,4 @@
-"""What a run remembers of itself, and tells: implements `runtime.terms.Memory`."""
+"""What a run, or a call, remembers of itself, and tells: implements `runtime.terms.Memory`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class RunMemory:
             raise Failed(
                 INTERRUPTED,
                 f"`{native.name}` was running when the core ended, and may not run twice",
-                help="mark it `@idempotent` if running it again does no harm",
+                help="say that it is idempotent if running it again does no harm",
             )
         return ran
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.types import Json
+from parrotc.runtime.core.causes import cause_of, told
 from parrotc.runtime.core.journal import Journal, Statement
+from parrotc.runtime.core.sessionrecords import SessionRecords
 from parrotc.runtime.core.sessions import Session
 from parrotc.runtime.core.tenants import Tenant
 from parrotc.runtime.core.views import RunState
@@ -38,19 +40,32 @@ class RunRecord:
 
 
 class Records:
-    """The rows of one journal."""
+    """The rows of one journal. What is awaited is durable then, or raises `Unavailable`."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     # --- sessions ---
 
-    def add_session(self, session: Session) -> None:
+    async def add_session(self, session: Session) -> None:
         values = (session.id, session.tenant.name, session.token_hash, session.expires)
-        self._journal.post(("insert into sessions values (?, ?, ?, ?)", values))
+        await self._journal.write(("insert into sessions values (?, ?, ?, ?)", values))
 
-    def drop_session(self, session_id: str) -> None:
-        self._journal.post(("delete from sessions where id = ?", (session_id,)))
+    async def drop_session(self, session_id: str) -> None:
+        """With its variables, and its calls and what they have finished."""
+        calls = "in (select id from calls where session = ?)"
+        statements = (
+            f"delete from generations where run {calls}",
+            f"delete from natives where run {calls}",
+            "delete from calls where session = ?",
+            "delete from variables where session = ?",
+            "delete from sessions where id = ?",
+        )
+        await self._journal.write(*((statement, (session_id,)) for statement in statements))
+
+    def of_session(self, session_id: str) -> SessionRecords:
+        """Those of its variables and its calls."""
+        return SessionRecords(self._journal, session_id)
 
     async def sessions(self) -> list[Session]:
         rows = await self._journal.read("select id, tenant, expires, token_hash from sessions")
@@ -98,7 +113,7 @@ class Records:
 
     async def end_run(self, run: RunRecord) -> None:
         """Keep how a run ended, and nothing of the way there."""
-        outcome = json.dumps([run.result, _told(run.diagnostic)])
+        outcome = json.dumps([run.result, run.diagnostic and told(run.diagnostic)])
         await self._journal.write(
             (
                 "update runs set state = ?, ended = ?, outcome = ?, request = '' where id = ?",
@@ -119,7 +134,7 @@ class Records:
         )
         return [_run(row) for row in rows]
 
-    # --- what a run has finished ---
+    # --- what a run, or a call of a session, has finished ---
 
     async def add_generation(
         self, run: str, site: str, path: Path, prompt: bytes, finished: Finished
@@ -201,22 +216,12 @@ def _ran(held: dict[str, Any]) -> Ran:
     return Ran(failed=Failed(code, message, notes=tuple(notes), help=help))
 
 
-def _told(diagnostic: Diagnostic | None) -> Json:
-    """What stays of a cause; its place is in the message's words only."""
-    if diagnostic is None:
-        return None
-    where = (f"at {diagnostic.span}",) if diagnostic.span else ()
-    notes = [*diagnostic.notes, *where]
-    return [diagnostic.code, diagnostic.message, notes, diagnostic.help]
-
-
 def _run(row: tuple[Any, ...]) -> RunRecord:
     id, tenant, session, plan, digest, flow, request, started, state, ended, outcome = row
     inputs, seed, criteria, deadline = json.loads(request) if request else ({}, 0, None, 0.0)
-    result, told = json.loads(outcome) if outcome else (None, None)
-    diagnostic = told and Diagnostic(told[0], told[1], notes=tuple(told[2]), help=told[3])
+    result, cause = json.loads(outcome) if outcome else (None, None)
     return RunRecord(
         id=id, tenant=tenant, session=session, plan=plan, digest=digest, flow=flow, inputs=inputs,
         seed=seed, criteria=criteria, deadline=deadline, started=started, state=RunState(state),
-        ended=ended, result=result, diagnostic=diagnostic,
+        ended=ended, result=result, diagnostic=cause and cause_of(cause),
     )  # fmt: skip

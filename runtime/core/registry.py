@@ -200,7 +200,7 @@ class Registry:
         await member.settle()
         await member.recover()
         if self.members.get(member.name) is member:
-            member.is_up, member.cause = True, ""
+            member.come_back()
             self._scheduler.add_engine(member.spec, self._clock())
             self._lost((), ())  # what waits may go there
 
@@ -250,12 +250,17 @@ class Registry:
         """Leave nothing on an engine that goes, as far as it answers."""
         with suppress(Exception):
             async with asyncio.timeout(self._limits.ping):
+                if member.revival is not None:  # cancelled, and about to say what it has not freed
+                    await asyncio.wait((member.revival,))
                 await member.settle()
                 await member.recover()
         if close:
             with suppress(Exception):
                 async with asyncio.timeout(self._limits.ping):
                     await member.engine.close()
+        for heir in self.members.values():
+            if heir.engine is member.engine:
+                heir.inherit(member)
 
     async def close(self) -> None:
         for member in list(self.members.values()):

@@ -1,4 +1,4 @@
-"""A core goes on where the last one with its journal ended: sessions, plans, runs."""
+"""A core goes on where the last one with its journal ended: sessions, their calls, plans, runs."""
 
 import asyncio
 import logging
@@ -12,6 +12,7 @@ from parrotc.runtime.core.recall import Recall
 from parrotc.runtime.core.records import Records, RunRecord
 from parrotc.runtime.core.runs import Runs
 from parrotc.runtime.core.sessions import Clock, Session, Sessions
+from parrotc.runtime.core.spaces import Space
 from parrotc.runtime.core.views import RunState
 
 _log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Resuming:
-    """`begin` is told each session that is open again."""
+    """`begin` gives what belongs to a session that is open again."""
 
     records: Records
     sessions: Sessions
@@ -27,7 +28,7 @@ class Resuming:
     runs: Runs
     natives: AllowedNatives
     clock: Clock
-    begin: Callable[[Session], None]
+    begin: Callable[[Session], Space]
 
     async def all(self) -> None:
         open_ = await self._sessions()
@@ -50,10 +51,10 @@ class Resuming:
         for session in await self.records.sessions():
             if session.expires > self.clock():
                 self.sessions.restore(session)
-                self.begin(session)
+                await self.begin(session).resume(self.records)
                 found.add(session.id)
             else:
-                self.records.drop_session(session.id)
+                await self.records.drop_session(session.id)
         return found
 
     async def _run(self, record: RunRecord) -> None:

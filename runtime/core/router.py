@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 from parrotc.runtime.core.calls import Call, Stream, check_item, close_stream, engine_seconds
 from parrotc.runtime.core.dispatching import Dispatcher, loop_time
 from parrotc.runtime.core.logical import Node, Tree
-from parrotc.runtime.core.members import REFUSALS, Member
+from parrotc.runtime.core.members import Member
+from parrotc.runtime.core.recovery import Recovery
 from parrotc.runtime.core.registry import EngineView, RouterLimits
 from parrotc.runtime.core.router_client import RouterClient
 from parrotc.runtime.engines.protocol import (
@@ -61,6 +62,7 @@ class Router:
         self.limits = limits or RouterLimits()
         self._dispatcher = Dispatcher(model, tokenizer, config, self.limits, clock or loop_time)
         self._registry = self._dispatcher.registry
+        self._recovery = Recovery(self._dispatcher, self.limits, self._submit)
         # an endpoint that reads text has no vocabulary: its ids are characters
         self._vocabulary: int = getattr(tokenizer, "vocab_size", 1 << 32)
         self._tree = Tree(lambda: self._registry.longest, self._vocabulary, self._released)
@@ -117,8 +119,8 @@ class Router:
         """The contexts exist at once; engines compute them when a generation needs them."""
         self._require_open()
         nodes = self._tree.fill(requests)
-        for request, node in zip(requests, nodes, strict=True):
-            if request.early:
+        for request, node in zip(reversed(requests), reversed(nodes), strict=True):
+            if request.early:  # the last ones first: each with all that is missing above it
                 self._begin(node)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
@@ -197,6 +199,7 @@ class Router:
         return call
 
     def _submit(self, call: Call) -> None:
+        self._require_open()
         if self._tree.shorten(call.node):
             self._dispatcher.learn(call.node)
         self._dispatcher.submit(call)
@@ -216,7 +219,7 @@ class Router:
         try:
             if stream is None:
                 stream = call.stream = await self._start(call, member)
-            item = check_item(await self._within(call, anext(stream)), self._vocabulary)
+            item = await self._within(call, anext(stream))
             if call.turn == turn:
                 return self._hear(call, member, item)
             if isinstance(item, Finished):  # it came in the moment in which the call was taken
@@ -229,7 +232,7 @@ class Router:
         call.stream = None
         await close_stream(stream, self.limits.ping)
         if call.turn == turn:
-            await self._meet(call, member, fault)
+            await self._recovery.meet(call, member, fault)
         return ()
 
     async def _start(self, call: Call, member: Member) -> Stream:
@@ -250,14 +253,16 @@ class Router:
 
     def _hear(self, call: Call, member: Member, item: Piece | Finished) -> Items:
         """What the caller is told of what its engine has said."""
-        member.strikes = 0
-        if isinstance(item, Piece):
-            piece = call.told.read(item)
-            return (piece,) if piece is not None else ()
         try:
+            check_item(item, self._vocabulary)
+            member.strikes = 0
+            if isinstance(item, Piece):
+                piece = call.told.read(item)
+                return (piece,) if piece is not None else ()
             piece = call.told.end(item)
         except EngineError:
-            member.discard(call.context)
+            if isinstance(item, Finished):  # then the context is there, whatever is wrong with it
+                member.discard(call.context)
             raise
         item = self._finish(call, member, item)
         return (piece, item) if piece is not None else (item,)
@@ -280,14 +285,18 @@ class Router:
         return replace(finished, usage=usage)
 
     async def _leave(self, call: Call, is_told: bool) -> None:
-        """Its caller has gone: unless it was told the end, nothing of it is to remain anywhere."""
+        """Its caller has gone: unless it was told the end, nothing of it is to remain anywhere.
+
+        What its engine says is closed even after the end: leaving that to the garbage collector
+        costs a task and a system call for each.
+        """
         context = call.request.context
         if context in self._making:
-            stream = call.stream
             self._forget(call)
-            await close_stream(stream, self.limits.ping)
         elif not is_told and context in self._tree.named:
             self._tree.free([context])
+        stream, call.stream = call.stream, None
+        await close_stream(stream, self.limits.ping)
 
     def _forget(self, call: Call) -> None:
         self._dispatcher.withdraw(call)
@@ -295,58 +304,16 @@ class Router:
         self._restarts += call.told.restarts
         self._tree.drop(call.node)
 
-    # --- faults ---
-
-    async def _meet(self, call: Call, member: Member, fault: Exception) -> None:
-        """Try again after `fault`, here or elsewhere, or raise what the caller is to hear."""
-        code = fault.code if isinstance(fault, EngineError) else "internal"
-        if code == "capacity" and await self._made_room(call, member):
-            call.told.begin_again()
-            return
-        if code in REFUSALS:
-            raise fault
-        call.faults += 1
-        if call.faults >= self.limits.attempts:
-            words = str(fault) or type(fault).__name__
-            raise EngineError(
-                code, f"{call.faults} attempts failed, the last on {member.name}: {words}"
-            )
-        turn = call.turn
-        if code == "unknown_context":  # it was started anew, and nobody told us
-            self._dispatcher.forget(member.name, member.lose_all())
-        elif code != "busy":
-            await self._registry.check(member, fault)
-        if call.turn == turn:
-            await self._again(call, member)
-
-    async def _again(self, call: Call, member: Member) -> None:
-        """Let a call wait for an engine once more, after a pause."""
-        self._dispatcher.retries += 1
-        self._dispatcher.withdraw(call)
-        call.avoid |= {member.name}
-        call.take_back()
-        await asyncio.sleep(self.limits.pause(call.faults))
-        self._require_open()
-        self._submit(call)
-
-    async def _made_room(self, call: Call, member: Member) -> bool:
-        """Free what nobody reads on an engine that is full, once for each call."""
-        if call.made_room:
-            return False
-        call.made_room = True
-        running = self._dispatcher.running_on(member.name)
-        freed = await member.make_room({node for other in running for node in other.node.path()})
-        self._dispatcher.forget(member.name, freed)
-        return bool(freed)
-
     # --- where contexts are ---
 
     def _begin(self, node: Node) -> None:
-        """Fill a context early, where its parent is and only there."""
-        if node.parent is None:
-            return
-        for name in node.parent.places:
-            member = self._registry.members[name]
+        """Fill a context early: where what it continues is, and only there. Where nothing of it is
+        anywhere, the only engine there is will be the one that needs it."""
+        members = self._registry.members
+        above = next((one for one in node.path() if one.places), None)
+        names = above.places if above is not None else members if len(members) == 1 else ()
+        for name in names:
+            member = members[name]
             if member.is_up and member.begin(node):
                 self._dispatcher.learn(node)
                 return

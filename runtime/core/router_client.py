@@ -18,6 +18,7 @@ from parrotc.runtime.engines.protocol import (
     FillRequest,
     Finished,
     GenerateRequest,
+    Hints,
     Hurrying,
     Piece,
     new_context,
@@ -55,18 +56,19 @@ class RouterClient:
         self._require_open()
         if request.context in self._names:
             raise EngineError("invalid", f"context {request.context} exists already")
-        hints = replace(
-            request.hints,
-            tenant=request.hints.tenant or self._tenant,
-            application=request.hints.application or self._application,
-        )
         name, parent = new_context(), self._get(request.parent)
-        asked = replace(request, context=name, parent=parent, hints=hints)
+        asked = replace(request, context=name, parent=parent, hints=self._hints(request.hints))
         async with aclosing(self._engine.generate(asked)) as items:  # type: ignore[type-var]
             async for item in items:
                 if isinstance(item, Finished):
                     await self._keep({request.context: name})
                 yield item
+
+    def _hints(self, said: Hints) -> Hints:
+        tenant, application = said.tenant or self._tenant, said.application or self._application
+        if (tenant, application) == (said.tenant, said.application):
+            return said  # as those of every run: a copy for each call would be waste
+        return replace(said, tenant=tenant, application=application)
 
     async def free(self, contexts: Sequence[ContextId], dead: bool = False) -> None:
         names = [self._get(context) for context in contexts]

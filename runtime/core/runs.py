@@ -17,7 +17,7 @@ from parrotc.ir.types import Json
 from parrotc.runtime.core.config import CoreConfig
 from parrotc.runtime.core.errors import CoreError, NotFound, TimedOut
 from parrotc.runtime.core.limits import Allowance
-from parrotc.runtime.core.models import Models, ServedModel
+from parrotc.runtime.core.models import RETURN, Models, ServedModel
 from parrotc.runtime.core.plans import StoredPlan
 from parrotc.runtime.core.programs import Programs
 from parrotc.runtime.core.recall import NOTHING, Recall, RunMemory
@@ -32,8 +32,6 @@ from parrotc.runtime.terms import Path, Terms
 from parrotc.runtime.trace import Event, Trace
 
 _log = logging.getLogger(__name__)
-
-RETURN = 60.0  # seconds that a run which is begun again waits for an engine of its models
 
 
 class Run:
@@ -234,8 +232,8 @@ class Runs:
             memory=memory,
         )
         served = await models()
-        async with self._programs.use(held.digest, held.tenant, plan.plan, served) as executor:
-            return await executor.run(
+        async with self._programs.use(held.digest, held.tenant, plan.plan, served) as program:
+            return await program.run(
                 held.flow,
                 held.inputs,
                 seed=held.seed,

@@ -4,28 +4,42 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
+from parrotc.ir.diagnostic import Diagnostic
 from parrotc.ir.types import Json
-from parrotc.runtime.core.calling import Caller, Tools, native_call, semantic_call
-from parrotc.runtime.core.errors import Cancelled, Conflict, CoreError, Failed, Invalid, TimedOut
+from parrotc.runtime.core.calling import Calling, goal_of
+from parrotc.runtime.core.errors import (
+    Cancelled,
+    Conflict,
+    CoreError,
+    Failed,
+    TimedOut,
+    Unavailable,
+)
 from parrotc.runtime.core.graph import Graph
+from parrotc.runtime.core.keeping import Keeping, record_of
 from parrotc.runtime.core.limits import check_size
-from parrotc.runtime.core.payloads import read_native_call, read_semantic_call
+from parrotc.runtime.core.recall import Recall
+from parrotc.runtime.core.records import Records
+from parrotc.runtime.core.sessionrecords import CallRecord, SessionRecords
 from parrotc.runtime.core.variables import CANCELLED, SemanticVariable, VariableView
 from parrotc.runtime.core.views import CallView
+from parrotc.runtime.core.working import Caller, Tools
 from parrotc.runtime.engines.protocol import Piece
 from parrotc.runtime.errors import Failure
-from parrotc.runtime.goals import Goal, read_goal
 
 _LONGEST_NAME = 256
 
 
 class Space:
-    """All methods raise `NotFound` for a variable that is not this session's."""
+    """All methods raise `NotFound` for a variable that is not this session's. What changes
+    something is in `records`, if there are any, when it returns; else it raises `Unavailable`."""
 
-    def __init__(self, tools: Tools, caller: Caller) -> None:
+    def __init__(self, tools: Tools, caller: Caller, records: Records | None) -> None:
         self._tools = tools
-        self._caller = caller
-        self._graph = Graph(tools.config.max_variables)
+        self._session = caller.session
+        self._keeping = Keeping(records, caller.session)
+        self._graph = Graph(tools.config.max_variables, self._keeping)
+        self._calling = Calling(tools, caller, self._graph, self._keeping)
 
     @property
     def calls(self) -> int:
@@ -33,13 +47,18 @@ class Space:
 
     # --- variables ---
 
-    def create(self, name: str, content: str | None) -> VariableView:
+    async def create(self, name: str, content: str | None) -> VariableView:
         """Raises `Busy`, `TooLarge`."""
         check_size("the name", len(name), _LONGEST_NAME)
         check_size(f"the text of `{name}`", len(content or ""), self._tools.config.max_variable)
         (variable,) = self._graph.create(name)
         if content is not None:
             variable.set(content)
+        try:
+            await self._keeping.made(variable)
+        except Unavailable:
+            self._graph.delete(variable.id)
+            raise
         return variable.view()
 
     def views(self) -> list[VariableView]:
@@ -48,7 +67,7 @@ class Space:
     def view(self, var_id: str) -> VariableView:
         return self._graph.find(var_id).view()
 
-    def set(self, var_id: str, content: str) -> VariableView:
+    async def set(self, var_id: str, content: str) -> VariableView:
         """Raises `Conflict`, `TooLarge`."""
         variable = self._graph.find(var_id)
         what = f"the text of `{variable.name}`"
@@ -56,10 +75,14 @@ class Space:
         if variable.is_settled or variable.producer is not None:
             raise Conflict(f"the variable `{variable.name}` is set already, or will be by a call")
         variable.set(content)
+        await self._keeping.was_set(variable)
         return variable.view()
 
-    def delete(self, var_id: str) -> None:
+    async def delete(self, var_id: str) -> None:
+        variable = self._graph.find(var_id)
+        is_needed = bool(variable.consumers) or variable.producer is not None
         self._graph.delete(var_id)
+        await self._keeping.deleted(variable, is_needed=is_needed)
 
     async def get(self, var_id: str, criteria: Json, timeout: float | None) -> str:
         """Raises `Failed`, `Cancelled`, `TimedOut`, `Invalid`."""
@@ -80,36 +103,60 @@ class Space:
         self, var_id: str, criteria: Json, timeout: float | None
     ) -> tuple[SemanticVariable, float]:
         variable = self._graph.find(var_id)
-        self._graph.demand(variable, _goal(criteria))
+        self._graph.demand(variable, goal_of(criteria))
         most = self._tools.config.max_get
         return variable, most if timeout is None else min(timeout, most)
 
     # --- calls ---
 
-    def semantic_call(self, payload: Mapping[str, Json]) -> CallView:
-        said = read_semantic_call(payload)
-        goal = None if said.output_criteria is None else _goal(said.output_criteria)
-        return semantic_call(self._tools, self._caller, self._graph, said, goal)
+    async def semantic_call(self, payload: Mapping[str, Json]) -> CallView:
+        return await self._calling.semantic(payload)
 
-    def native_call(self, payload: Mapping[str, Json]) -> CallView:
-        return native_call(self._tools, self._caller, self._graph, read_native_call(payload))
+    async def native_call(self, payload: Mapping[str, Json]) -> CallView:
+        return await self._calling.native(payload)
 
-    # --- the end ---
+    # --- the end, and going on ---
+
+    async def resume(self, records: Records) -> None:
+        """Go on where an earlier core was cut off, which kept `records`."""
+        rows = records.of_session(self._session)
+        held = {row.id: self._graph.restore(row) for row in await rows.variables()}
+        calls = [
+            (call, Recall(await records.generations(call.id), await records.natives(call.id)))
+            for call in await rows.calls()
+        ]
+        for call, before in calls:  # at once: what one needs another does not end
+            try:
+                self._calling.resume(call, held, before)
+            except KeyError:  # it was over, and one of its variables is deleted
+                rows.end_call(call.id, (), ())
+            except CoreError as error:
+                _give_up(rows, call, held, error)
+        self._graph.tidy()
+        await rows.drop_variables(one.id for one in held.values() if not one.is_needed)
 
     async def drain(self) -> None:
         """Wait until no call goes on."""
         await self._graph.drain()
 
     async def close(self, why: str) -> None:
-        """Cancel all calls; whoever waits for a variable is told `why`."""
+        """Cancel all calls; whoever waits for a variable is told `why`. What is kept stays so."""
+        self._keeping.stop()
         await self._graph.close(why)
 
 
-def _goal(criteria: Json) -> Goal:
-    try:
-        return read_goal(criteria, asyncio.get_running_loop().time())
-    except ValueError as error:
-        raise Invalid(str(error)) from None
+def _give_up(
+    rows: SessionRecords,
+    call: CallRecord,
+    held: Mapping[str, SemanticVariable],
+    error: CoreError,
+) -> None:
+    message = f"the call was cut off and cannot go on: {error.message}"
+    failure = Failure(Diagnostic(CANCELLED, message, help=error.help))
+    lost = [held[id] for id in call.outputs.values() if id in held]
+    for variable in lost:
+        variable.set(failure)
+    rows.end_call(call.id, map(record_of, lost), ())
 
 
 def _text(outcome: str | Failure) -> str:

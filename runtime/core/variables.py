@@ -50,10 +50,11 @@ class SemanticVariable:
 
     __slots__ = ("_value", "consumers", "depth", "goal", "id", "is_named", "name", "producer")
 
-    def __init__(self, name: str, producer: "Call | None" = None) -> None:
-        self.id = f"v-{token_urlsafe(12)}"
+    def __init__(self, name: str, id: str = "") -> None:
+        """`id` is that of a variable which is there again."""
+        self.id = id or f"v-{token_urlsafe(12)}"
         self.name = name
-        self.producer = producer
+        self.producer: Call | None = None
         self.consumers: set[Call] = set()
         self.depth = 0
         self.goal = NOBODY_WAITS
@@ -63,6 +64,16 @@ class SemanticVariable:
     @property
     def is_settled(self) -> bool:
         return self._value.state is not State.EMPTY
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anybody may ask for it, or a call reads it or will set it."""
+        return self.is_named or bool(self.consumers) or self.producer is not None
+
+    @property
+    def outcome(self) -> "str | Failure | None":
+        outcome: str | Failure | None = self._value.outcome if self.is_settled else None
+        return outcome
 
     def view(self) -> VariableView:
         match self._value.state:

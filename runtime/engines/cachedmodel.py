@@ -12,6 +12,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import torch
@@ -43,12 +44,14 @@ class State:
 
 
 class CachedModel:
-    """`vocab`: how many of the model's logits stand for tokens; some models have more."""
+    """`vocab`: how many of the model's logits stand for tokens; some models have more. Up to
+    `reach` tokens a context can grow token by token."""
 
     def __init__(self, module: nn.Module, vocab: int, device: str) -> None:
         self._module = module
         self._vocab = vocab
         self._device = device
+        self.reach = _reach(module.config)
         self._can_leave_out = "logits_to_keep" in inspect.signature(module.forward).parameters
 
     def feed(self, state: State, ids: Sequence[int], *, keep_all: bool = False) -> Tensor:
@@ -70,6 +73,14 @@ class CachedModel:
         state.cache = out.past_key_values
         logits: Tensor = out.logits[0, -count:, : self._vocab].clone()  # no view of all of them
         return logits
+
+
+def _reach(config: Any) -> float:
+    """Where `longrope` turns over to its long factors: keys that are cached before have been turned
+    by the short ones, and mean nothing to what comes after."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    is_long = rope.get("rope_type") == "longrope"
+    return float(rope["original_max_position_embeddings"]) if is_long else inf
 
 
 def load_model(files: ModelFiles, precision: str, device: str, vocab: int) -> CachedModel:

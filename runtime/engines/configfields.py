@@ -25,13 +25,15 @@ class Words:
     """What a file may say besides the names of the fields.
 
     `groups` are objects whose settings may as well stand alone; `names` and `values` (of a field)
-    stand for ours; `needless` settings are passed over, with the reason told.
+    stand for ours; `needless` settings are passed over, with the reason told. `secrets` are never
+    in a file: each has a setting that names the environment variable which holds it.
     """
 
     groups: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[tuple[str, str], str] = field(default_factory=dict)
     needless: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def read_fields(file: ConfigFile, at: At, kind: type[C], words: Words) -> Fields
         name = words.names.get(word, word)
         if word in words.needless:
             fields.notes.append(f"`{word}` changes nothing: {words.needless[word]}")
+        elif word in words.secrets:
+            fields.wrong.append(_secret(file, path, words.secrets[word]))
         elif name not in kind.model_fields:
             fields.wrong.append(_unknown(file, path, at, [*kind.model_fields, *words.names], words))
         elif name in fields.given:
@@ -111,6 +115,12 @@ def _unknown(file: ConfigFile, path: At, at: At, names: list[str], words: Words)
     help = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(known)}"
     message = f"there is no setting `{_shown(path, at)}`"
     return Diagnostic(CODE, message, file.span(path), label="set here", help=help)
+
+
+def _secret(file: ConfigFile, path: At, instead: str) -> Diagnostic:
+    message = f"`{path[-1]}` is a secret, and a config holds none"
+    help = f"name the environment variable that holds it: `{instead}`"
+    return Diagnostic(CODE, message, file.span(path), label="written here", help=help)
 
 
 def _shown(path: At, at: At) -> str:

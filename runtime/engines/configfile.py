@@ -18,6 +18,7 @@ CODE = "E0661"
 At = tuple[str | int, ...]  # names in objects and numbers in lists, from the whole file inward
 
 _COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*')
+_SECRET = re.compile(r'("api_key"\s*:\s*")((?:[^"\\\n]|\\.)*)')
 _SPACE = re.compile(r"\s*")
 
 
@@ -30,9 +31,14 @@ class ConfigError(Exception):
 
 
 class ConfigFile:
-    """The one object of a file. Raises `ConfigError` where the text is none."""
+    """The one object of a file. Raises `ConfigError` where the text is none.
+
+    A secret that somebody has written there is not kept: errors show lines of the file.
+    """
 
     def __init__(self, source: Source) -> None:
+        hidden = _SECRET.sub(lambda m: m[1] + "*" * len(m[2]), source.text)
+        source = Source(source.name, hidden)
         self.source = source
         # as many blanks as there was comment: every offset stays true
         self._json = _COMMENT.sub(lambda m: m[1] or " " * len(m[0]), source.text)

@@ -26,6 +26,7 @@ from parrotc.runtime.engines.embedded.grammar import Grammars
 from parrotc.runtime.engines.embedded.sampler import draw, draw_batch
 from parrotc.runtime.engines.embedded.scoring import logprobs, pick, probabilities
 from parrotc.runtime.engines.protocol import (
+    Ability,
     ContextId,
     EngineError,
     EngineInfo,
@@ -55,6 +56,10 @@ def open_huggingface(
     files = resolve(spec, progress, folder=folder)
     tokenizer = load_tokenizer(files)
     model = load_model(files, precision, device, tokenizer.vocab_size)
+    if model.reach < tokenizer.context_length:
+        tokenizer.context_length = int(model.reach)
+        if progress:
+            progress(f"contexts hold {tokenizer.context_length:,} tokens: beyond, longrope begins")
     return HuggingfaceEngine(
         model, tokenizer, name=files.name, precision=precision, threads=threads
     )
@@ -159,6 +164,7 @@ class HuggingfaceEngine:
             cached_tokens=sum(context.state.length for context in self._contexts.values()),
             filled_tokens=self._filled,
             generated_tokens=self._generated,
+            ability=Ability(slots=1, shares=False, caches=False),
         )
 
     async def close(self) -> None:

@@ -214,6 +214,32 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """What an engine has measured of itself, in seconds: a step over nothing, for each token that
+    what runs holds, and for each token of a prompt."""
+
+    step: float
+    read: float
+    fill: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What must be known of an engine to give it as much as it can do. None: it does not say.
+
+    An engine that `shares` stores and reads a common prefix once, one that `caches` keeps what was
+    freed until it needs the room, and one that `resumes` goes on with what another has begun.
+    """
+
+    slots: int | None = None  # generations that run at the same time
+    tokens: int | None = None  # of all contexts together
+    shares: bool = True
+    caches: bool = True
+    resumes: bool = True
+    speed: Speed | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What an engine is and what it is doing (`ping`)."""
 
@@ -229,6 +255,7 @@ class EngineInfo:
     filled_tokens: int = 0  # computed by fills since the start
     generated_tokens: int = 0
     counters: Mapping[str, float] = field(default_factory=dict)
+    ability: Ability = Ability()
 
 
 class EngineError(Exception):

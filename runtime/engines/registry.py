@@ -14,13 +14,14 @@ _KINDS = {"builtin": "embedded", "http": "remote"}  # other names
 _SETTINGS = {
     "embedded": {
         "threads", "precision", "device", "progress", "folder", "max_batch_size",
-        "max_num_batched_tokens", "fill_chunk_size", "max_total_tokens", "block_size",
+        "max_num_batched_tokens", "fill_chunk_size", "max_total_tokens", "block_size", "measured",
+        "max_context",
     },
     "transformers": {"threads", "precision", "device", "progress", "folder"},
     "remote": {"timeout"},
     "reference": {"latency", "fault", "tokenizer"},
     "simulated": {"tokenizer", "cost", "limits", "length"},
-    **{kind: {*names, "fallback"} for kind, names in TEXT_OPTIONS.items()},
+    **{kind: {*names, "fallback", "api_endpoint"} for kind, names in TEXT_OPTIONS.items()},
 }  # fmt: skip
 
 
@@ -40,12 +41,14 @@ def open_engine(kind: str, spec: str, **settings: Any) -> Engine:
     `reference`, and the text endpoints `openai` and `azure` (`spec` names the model). Settings of
     `embedded` and `transformers`: `threads`, `precision` (float32, float64, bfloat16, float16, and
     int8 of `embedded`), `device` (`cpu`, `cuda`), `progress` (told what takes long), `folder`
-    (where fetched models are kept); of `embedded` also the limits of `embedded.planner.Limits`. Of
+    (where fetched models are kept); of `embedded` also the limits of `embedded.planner.Limits`,
+    `max_context` (tokens of one context) and `measured` (it finds out what its steps take). Of
     `remote`: `timeout` in seconds. Of `reference`: `latency`, `fault`, `tokenizer`; of `simulated`
     (costs instead of a model): `tokenizer`, `cost`, `limits`, `length`. Of text endpoints: those of
-    a `model` line (`openai.options`), and `fallback`, what is asked when the endpoint fails. One
-    that only another kind has is ignored. Raises `ModelError` for a model that cannot be had,
-    `ValueError` for a kind or a setting that nobody knows.
+    a `model` line (`openai.options`), `fallback`, what is asked when the endpoint fails, and
+    `api_endpoint` (`openai.options.Options`). One that only another kind has is ignored. Raises
+    `ModelError` for a model that cannot be had, `ValueError` for a kind or a setting that nobody
+    knows.
     """
     known = settings_of(kind)
     unknown = settings.keys() - set[str]().union(*_SETTINGS.values())

@@ -10,8 +10,10 @@ there is room for that call. So a large call waits, but not for ever. (It must b
 others are not due to anything before it, by the share of their tenant or by their order.)
 """
 
+from collections.abc import Iterator
 from math import inf
 
+from parrotc.runtime.scheduling.division import divide
 from parrotc.runtime.scheduling.engines import Engine
 from parrotc.runtime.scheduling.fleet import Fleet
 from parrotc.runtime.scheduling.placement import choose
@@ -44,13 +46,17 @@ class Desk:
 
     def lost(self, task: Task, now: float, grace: float) -> Failed | None:
         """Why no engine can take `task`, and none has been able to for `grace` seconds."""
-        if task.total <= self.fleet.largest[task.kind] or now < self.changed + grace:
+        if self.fleet.is_able(task) or now < self.changed + grace:
             return None
         if not self.fleet.engines:
             return Failed(task, Reason.NO_ENGINE, f"the model `{self.model}` has no engine left")
         most = self.fleet.largest[task.kind]
-        message = f"{task.total:,} tokens are more than any engine of `{self.model}` has room for"
-        return Failed(task, Reason.NEVER_FITS, f"{message} ({most:,})")
+        if task.total <= most:
+            message = f"all engines of `{self.model}` that are large enough have refused it"
+        else:
+            needed = f"{task.total:,} tokens are more than any engine of `{self.model}`"
+            message = f"{needed} has room for ({most:,})"
+        return Failed(task, Reason.NEVER_FITS, message)
 
     # --- rounds ---
 
@@ -65,10 +71,7 @@ class Desk:
         passed = dict.fromkeys(self.lanes.values(), 0)
         while (turn := self._next(passed, now)) is not None:
             lane, ticket = turn
-            lost = None
-            if ticket.total > self.fleet.largest[lane.kind]:
-                lost = self.lost(ticket.task, now, self._config.grace)
-            if lost is not None:
+            if (lost := self._lost(ticket, now)) is not None:
                 lane.remove(ticket)
                 self.cancel_reservation(ticket)
                 failed.append(lost)
@@ -83,6 +86,12 @@ class Desk:
         given_up = self.changed + self._config.grace
         self._again = min(now + RETRY, given_up) if given_up > now else now + RETRY
         return sent, failed
+
+    def _lost(self, ticket: Ticket, now: float) -> Failed | None:
+        task = ticket.task
+        if ticket.total <= self.fleet.largest[task.kind] and not task.refused:
+            return None  # as for nearly all: nothing more is asked
+        return self.lost(task, now, self._config.grace)
 
     def _next(self, passed: dict[Lane, int], now: float) -> tuple[Lane, Ticket] | None:
         """Whose turn it is: the least served tenant's; of its calls the due, then the hurried."""
@@ -110,18 +119,26 @@ class Desk:
         lane.serve(ticket)
         group = lane.group_of(ticket, self.fleet.most_slots)
         members = group if len(group) > 1 or self._to_come(group) else lane.alike(ticket)
-        engine = self._find_whole(members, now)
+        parts = self._parts(members, now)
         while members:
+            engine, count = next(parts, (None, len(members)))
             if engine is None:
                 alone = members[0].alone(self._config)
                 engine = choose(self.fleet, alone, now, self._config)
             if engine is None:
                 break
-            members = self._fill(engine, members, sent, now)
+            members = self._fill(engine, members[:count], sent, now) + members[count:]
             if members and members[0] not in group:
                 break  # calls that only share a prefix have turns of their own
-            engine = None
         return ticket.engine is not None
+
+    def _parts(self, members: list[Ticket], now: float) -> Iterator[tuple[Engine, int]]:
+        """Engines for the first of `members`, for those after them, and so on."""
+        whole = self._find_whole(members, now)
+        if len(members) > 1:
+            yield from divide(self.fleet, members, whole, now, self._config)
+        elif whole is not None:
+            yield whole, 1
 
     def _find_whole(self, members: list[Ticket], now: float) -> Engine | None:
         """Where all of `members` fit, and if it can be those of their group that are to come."""
@@ -143,9 +160,9 @@ class Desk:
     def _fill(
         self, engine: Engine, members: list[Ticket], sent: list[Dispatch], now: float
     ) -> list[Ticket]:
-        """Dispatch the first of `members` and all that follow while they fit; gives the rest."""
+        """Dispatch `members` while they fit; gives the rest."""
         for at, ticket in enumerate(members):
-            if at and not engine.fits(ticket.alone(self._config)):
+            if not engine.fits(ticket.alone(self._config)):
                 return members[at:]
             sent.append(self._dispatch(ticket, engine, now))
         return []

@@ -109,6 +109,8 @@ class Engine:
         """Whether `bundle` may run here now, as a whole, and every promise be kept."""
         if self.is_draining or self.reserved_for not in (None, bundle.head.task.id):
             return False
+        if self.spec.name in bundle.refused:
+            return False
         if len(self.running) + bundle.calls > self.spec.slots:
             return False
         if bundle.longest > self.spec.context_length or not self._is_within_bounds(bundle):

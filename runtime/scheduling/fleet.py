@@ -83,6 +83,10 @@ class Fleet:
             lengths = (e.spec.longest for e in usable if self._takes(e, kind))
             self.largest[kind] = max(lengths, default=0)
 
+    def is_able(self, task: Task) -> bool:
+        """Whether any engine could hold `task`."""
+        return task.total <= self.largest[task.kind] and not (task.refused and not self.able(task))
+
     def able(self, task: Task) -> list[Engine]:
         """Engines that could hold `task` if nothing else ran there."""
         return [
@@ -91,6 +95,7 @@ class Fleet:
             if not engine.is_draining
             and self._takes(engine, task.kind)
             and task.total <= engine.spec.longest
+            and engine.spec.name not in task.refused
         ]
 
     def _takes(self, engine: Engine, kind: Kind) -> bool:
@@ -188,6 +193,9 @@ class Fleet:
 
         An engine that does not do this kind of work comes only where no other has room.
         """
+        if bundle.avoid:
+            yield from self._elsewhere(bundle)
+            return
         missed = self.epoch - bundle.head.tried
         if bundle.head.tried >= 0 and missed <= len(self._gains):
             gains = dict.fromkeys(islice(reversed(self._gains), missed))
@@ -212,6 +220,20 @@ class Fleet:
     def _has_room(self, engine: Engine, bundle: Bundle) -> bool:
         alive = engine.spec.name in self.engines and self._takes(engine, bundle.kind)
         return alive and engine.fits(bundle)
+
+    def _elsewhere(self, bundle: Bundle) -> Iterator[Engine]:
+        """For calls that some engines have failed: all others with room. Those come again only
+        where no other will ever have it: better to wait than to be failed once more."""
+        usable = [
+            engine
+            for engine in self.engines.values()
+            if not engine.is_draining
+            and self._takes(engine, bundle.kind)
+            and bundle.longest <= engine.spec.longest
+            and engine.spec.name not in bundle.refused
+        ]
+        others = [engine for engine in usable if engine.spec.name not in bundle.avoid]
+        return (engine for engine in others or usable if engine.fits(bundle))
 
     def _near(self, bundle: Bundle) -> Iterator[Engine]:
         """Where the group runs, and where its prefix is: the deepest node first."""

@@ -1,11 +1,15 @@
-"""Which engine: the one that is packed best of those that do not cost the caller much time.
+"""Which engine: the one that is packed best of those that cost about as little as any.
 
-    all that have room  ──▶  those that keep the call's promise  ──▶  those that are not much later
-    than the earliest  ──▶  the group's home, the longest prefix, the kind, the fullest
+    all that have room  ──▶  those that keep the call's promise  ──▶  those that are a step later
+    than the cheapest, at most  ──▶  the group's home, the longest prefix, the kind, the fullest
 
-Packing leaves engines empty for what must run alone, and a step over many calls costs hardly more
-than one over few. So a call may end later by a part of its time (`slack`) for the sake of it; a
-call that was promised a first token or an end in time may not miss that for it.
+What an engine costs a call is when it would be done there, after all that fills and beside all that
+runs there, less the seconds of filling that what it holds saves: a filling saved is worth as much
+to whoever comes next as to the caller. So calls spread where engines are idle, as soon as one would
+slow another down by more than a prefix is worth, and gather at their prefixes where all are loaded.
+
+An engine begins nothing between two steps, so less than a step is no difference. Within it, calls
+are packed: that leaves engines empty for what must run alone.
 """
 
 from dataclasses import dataclass
@@ -19,12 +23,18 @@ from parrotc.runtime.scheduling.tickets import Bundle
 
 @dataclass(slots=True)
 class Option:
-    """`late` is by how much the promise would be missed: 0 where it is kept."""
+    """When it would be done on an engine, and of its prefix what is `resident` there.
+
+    `late` is by how much the promise would be missed: 0 where it is kept. `cost` is `finish` less
+    the filling that is saved, `step` the seconds a token.
+    """
 
     engine: Engine
     finish: float
     late: float
     resident: int
+    cost: float
+    step: float
 
 
 def choose(fleet: Fleet, bundle: Bundle, now: float, config: SchedulerConfig) -> Engine | None:
@@ -32,19 +42,22 @@ def choose(fleet: Fleet, bundle: Bundle, now: float, config: SchedulerConfig) ->
     options = [weigh(engine, bundle, now, config) for engine in fleet.fitting(bundle)]
     if not options:
         return None
-    if bundle.avoid:
-        options = [o for o in options if o.engine.spec.name not in bundle.avoid] or options
     if len(options) == 1:
         return options[0].engine
     kept = [option for option in options if not option.late]
     if not kept:
         return min(options, key=lambda o: (o.late, o.finish, o.engine.order)).engine
-    earliest = min(option.finish for option in kept)
-    latest = earliest + config.slack * (earliest - now)
+    cheapest = min(kept, key=lambda o: (o.cost, o.engine.order))
+    most = cheapest.cost + tolerance(cheapest, config)
     return min(
-        (option for option in kept if option.finish <= latest),
+        (option for option in kept if option.cost <= most),
         key=lambda option: _preference(option, bundle),
     ).engine
+
+
+def tolerance(cheapest: Option, config: SchedulerConfig) -> float:
+    """By how much an engine may cost more and be as good as the cheapest."""
+    return cheapest.step if config.packed else 0.0
 
 
 def weigh(engine: Engine, bundle: Bundle, now: float, config: SchedulerConfig) -> Option:
@@ -62,7 +75,8 @@ def weigh(engine: Engine, bundle: Bundle, now: float, config: SchedulerConfig) -
     else:
         moment = filled + step
     late = max(0.0, moment - promised(task, bundle.head.arrival))
-    return Option(engine, finish, late, bundle.chain_tokens - missing)
+    resident = bundle.chain_tokens - missing
+    return Option(engine, finish, late, resident, finish - resident * engine.spec.cost.fill, step)
 
 
 def _preference(option: Option, bundle: Bundle) -> tuple[bool, int, int, float, int]:

@@ -5,6 +5,7 @@
     graph_group  calls that are waited for together are placed together, and count as one
     ctx_group    queued calls with one prefix are placed together
     ctx_aware    an engine that holds the prefix already is preferred
+    packed       among engines that differ by less than a step, the fullest is
 
 Before all of them: between tenants, the one that has had the least of its share; within a tenant,
 whoever has become *due*, by its deadline or by having waited long enough.
@@ -28,10 +29,10 @@ class SchedulerConfig:
     graph_group: bool = True
     ctx_group: bool = True
     ctx_aware: bool = True
+    packed: bool = True
 
     latency_step: float = 0.04  # seconds a token that `Criteria.LATENCY` promises
     stretch: float = 1.5  # no promise is stricter than so many steps of an empty engine
-    slack: float = 1.0  # by what part of its time a call may end later to be packed well
     patience: float = 10.0  # seconds after which a waiting call is due
     grace: float = 30.0  # seconds to wait for an engine that went and may come back
 
@@ -52,7 +53,7 @@ class SchedulerConfig:
         for name, bottom in least.items():
             if getattr(self, name) < bottom:
                 raise ValueError(f"`{name}` must be {bottom} or more")
-        if self.stretch < 1 or min(self.slack, self.patience, self.grace) < 0:
+        if self.stretch < 1 or min(self.patience, self.grace) < 0:
             raise ValueError("`stretch` must be 1 or more; no time may be negative")
         if any(not 0 < weight < inf for weight in self.weights.values()):
             raise ValueError("weights must be above 0")

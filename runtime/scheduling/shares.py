@@ -4,6 +4,11 @@ A tenant's `used` grows by the engine seconds of each of its calls over its weig
 is placed (start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996). Who was away comes back
 with no less than whoever is being served then, so nobody saves up a burst. What an estimate was
 wrong by is settled with the next calls, and `used` never falls: queues rely on that.
+
+Each model has an account of its own, since its engines are: what a tenant has had of one model was
+taken from nobody who waits for another. With one account for all, a tenant that used an idle model
+for an hour would get nothing of a busy one until the others there had had an hour too; so each is
+sure of its part of every model, whatever it does elsewhere.
 """
 
 from collections import OrderedDict

@@ -52,7 +52,8 @@ class Task:
     Tasks of one tenant with one `group` are waited for together; `group_size` of them will come.
     `prefix` goes from the root down, and each node's tokens are its own. With a `bound`, no more
     than so many units may run on its engine at the same time: calls, or whole groups. Engines to
-    `avoid` get it only where no other has room.
+    `avoid` get it only where there is no other for it; those that have `refused` it, for which it
+    is too large though nobody knew, never.
 
     Raises `ValueError` for numbers that mean nothing.
     """
@@ -73,6 +74,7 @@ class Task:
     target: float | None = None
     bound: int = 0  # 0: none
     avoid: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         numbers = (self.new_tokens, self.expected_tokens, self.bound, self.depth)

@@ -63,22 +63,33 @@ class Bundle:
     def __init__(
         self, tickets: Sequence[Ticket], config: SchedulerConfig, *, to_come: int = 0
     ) -> None:
-        tasks = [ticket.task for ticket in tickets]
+        self._tasks = [ticket.task for ticket in tickets]
         self.head = tickets[0]
         self.kind = self.head.task.kind
-        self.calls = len(tasks) + to_come
-        whole = self.calls / len(tasks)
-        self.own = round(whole * sum(task.own for task in tasks))
-        self.total = round(whole * sum(ticket.total for ticket in tickets))
-        self.new = sum(task.new_tokens for task in tasks)
-        self.expected = max(task.expected_tokens for task in tasks)
-        self.longest = max(ticket.total for ticket in tickets)
-        self.step = min(step_target(task, config) for task in tasks)
-        self.bound = min((task.bound for task in tasks if task.bound), default=inf)
-        self.units = {unit(task, config) for task in tasks}
-        self.suspects = sum(bool(ticket.killers) for ticket in tickets)
-        self.avoid = frozenset[str]().union(*(task.avoid for task in tasks))
-        self._tasks = tasks
+        self.calls = len(tickets) + to_come
+        self.own = self.total = self.new = self.expected = self.longest = self.suspects = 0
+        self.step = self.bound = inf
+        self.units: set[Hashable] = set()
+        self.avoid = self.refused = frozenset[str]()
+        for ticket in tickets:  # one loop: every call is a bundle at least once
+            self._add(ticket, config)
+        if to_come:
+            whole = self.calls / len(tickets)
+            self.own, self.total = round(whole * self.own), round(whole * self.total)
+
+    def _add(self, ticket: Ticket, config: SchedulerConfig) -> None:
+        task = ticket.task
+        self.own += task.own
+        self.total += ticket.total
+        self.new += task.new_tokens
+        self.expected = max(self.expected, task.expected_tokens)
+        self.longest = max(self.longest, ticket.total)
+        self.suspects += bool(ticket.killers)
+        self.step = min(self.step, step_target(task, config))
+        self.bound = min(self.bound, task.bound or inf)
+        self.units.add(unit(task, config))
+        self.avoid |= task.avoid
+        self.refused |= task.refused
 
     @cached_property
     def chain(self) -> tuple[PrefixNode, ...]:
@@ -90,6 +101,15 @@ class Bundle:
     @cached_property
     def chain_tokens(self) -> int:
         return sum(node.tokens for node in self.chain)
+
+    @cached_property
+    def common(self) -> int:
+        """About how many tokens of the chains all its tasks have, where some have them."""
+        calls = len(self._tasks)
+        if calls == 1:
+            return self.chain_tokens
+        every = sum(node.tokens for task in self._tasks for node in task.prefix)
+        return (every - self.chain_tokens) // (calls - 1)
 
 
 def unit(task: Task, config: SchedulerConfig) -> Hashable:

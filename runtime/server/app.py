@@ -8,7 +8,6 @@
 """
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import cache
@@ -22,6 +21,7 @@ from parrotc.runtime.server import engines, health, openapi, parrot, plans
 from parrotc.runtime.server.metrics import Metrics
 from parrotc.runtime.server.middleware import Open, around
 from parrotc.runtime.server.openai import handlers as openai
+from parrotc.runtime.server.process import responsive
 from parrotc.runtime.server.routes import Route, handler
 from parrotc.runtime.server.watchdog import Watchdog
 
@@ -57,11 +57,12 @@ async def serve(
     `drain` seconds to end. Raises `OSError` when the port is taken.
     """
     await core.start()
-    gc.collect()
-    gc.freeze()  # what is there now stays: to look at it again and again would hold up the loop
     try:
         app = make_app(core)
-        async with listening(app, host, port, grace=_GRACE) as url:
+        async with (
+            responsive(lambda: app[OPEN].are_none),
+            listening(app, host, port, grace=_GRACE) as url,
+        ):
             announce(url)
             await until_told()
             with suppress(TimeoutError):

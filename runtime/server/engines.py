@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from parrotc.runtime.core.errors import Unavailable
 from parrotc.runtime.core.registry import EngineView
+from parrotc.runtime.scheduling.engines import Role
 from parrotc.runtime.server.bodies import Body
 from parrotc.runtime.server.refusals import Refusal
 from parrotc.runtime.server.routes import Call, Nothing, Route, Who
@@ -31,6 +32,7 @@ class EngineConfigBody(BaseModel):
     model: str = Field(min_length=1, max_length=256)
     host: str = Field(default="localhost", max_length=256)
     port: int = Field(default=9001, ge=1, le=65535)
+    role: Role = Role.MIXED
 
 
 class RegisterEngine(Body):
@@ -61,6 +63,7 @@ class EngineEntry(BaseModel):
 
     engine_id: str
     model: str
+    role: Role
     state: str
     cause: str
     running: int
@@ -85,7 +88,9 @@ async def _register(call: Call[RegisterEngine]) -> RegisteredEngine:
     config, core = call.body.engine_config, call.core
     url = call.body.url or f"http://{config.host}:{config.port}"
     try:
-        name = await core.register_engine(url, model=config.model, name=config.name)
+        name = await core.register_engine(
+            url, model=config.model, name=config.name, role=config.role
+        )
     except Unavailable as error:
         if core.is_draining:
             raise
@@ -111,6 +116,7 @@ def _entry(view: EngineView) -> EngineEntry:
     return EngineEntry(
         engine_id=view.name,
         model=view.spec.model,
+        role=view.spec.role,
         state=view.state,
         cause=view.cause,
         running=view.running,

@@ -62,6 +62,10 @@ class Open:
         if not self._count:
             self._none.set()
 
+    @property
+    def are_none(self) -> bool:
+        return not self._count
+
     async def ended(self) -> None:
         """Wait until there is none."""
         await self._none.wait()

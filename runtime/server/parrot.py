@@ -131,7 +131,7 @@ def routes() -> Iterator[Route]:
 
 
 async def _register(call: Call[Register]) -> Registered:
-    opened = call.core.open_session(call.tenant)
+    opened = await call.core.open_session(call.tenant)
     return Registered(session_id=opened.id, session_auth=opened.token, expires=opened.expires)
 
 
@@ -187,11 +187,11 @@ async def _variables(call: Call[Credentials]) -> Variables:
 
 async def _create(call: Call[NewVariable]) -> Variable:
     body = call.body
-    return _variable(call.core.create_variable(call.session, body.var_name, body.content))
+    return _variable(await call.core.create_variable(call.session, body.var_name, body.content))
 
 
 async def _set(call: Call[Content]) -> Nothing:
-    call.core.set_variable(call.session, call.path("var_id"), call.body.content)
+    await call.core.set_variable(call.session, call.path("var_id"), call.body.content)
     return Nothing()
 
 
@@ -215,7 +215,7 @@ async def _events(pieces: AsyncIterator[Piece]) -> AsyncGenerator[Event, None]:
 
 
 async def _drop(call: Call[Credentials]) -> Nothing:
-    call.core.delete_variable(call.session, call.path("var_id"))
+    await call.core.delete_variable(call.session, call.path("var_id"))
     return Nothing()
 
 

@@ -463,6 +463,18 @@ def test_doctor() -> None:
     assert "Python" in done.out and "embedded model" in done.out
 
 
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"CC": "some-cc"}, "ok C compiler some-cc"),
+        ({"CC": "", "PATH": ""}, "- C compiler none"),
+    ],
+)
+def test_doctor_names_the_compiler_of_the_kernels(env: dict[str, str], said: str) -> None:
+    lines = parrotc("doctor", env=env).out.splitlines()
+    assert said in [" ".join(line.split()) for line in lines]
+
+
 def test_no_traceback_when_the_reader_of_a_pipe_leaves(program: Path) -> None:
     parrot = [sys.executable, "-m", "parrotc.cli.main"]
     done = subprocess.run(

@@ -73,6 +73,7 @@ def fails(text: P.Input, out: P.Output):
 
 
 def test_the_docstring_is_dedented_and_that_is_all(vm: P.VirtualMachine) -> None:
+    """C8: newlines and indentation stay."""
     vm.run(lambda: seen.append(joke("a  cat").get()))
     assert seen.pop() == continued("A joke about a  cat:\n- first\n  ")
 
@@ -87,6 +88,8 @@ def test_values_are_never_parsed(vm: P.VirtualMachine) -> None:
 
 
 def test_all_outputs_and_plain_inputs(vm: P.VirtualMachine) -> None:
+    """C1: the second and later outputs of a function are there as the first is."""
+
     def main() -> None:
         first, second = two("a", 5)
         assert first.get() == continued("a one: ")
@@ -421,6 +424,7 @@ def test_a_turn_is_drawn_as_its_config_says(vm: P.VirtualMachine) -> None:
 
 
 def test_run_tells_how_long_it_took_and_what_went_wrong(vm: P.VirtualMachine) -> None:
+    """R6: what a program raises comes out of `run`."""
     assert vm.run(lambda: None) == vm.stat_run_time > 0
     got: list[object] = []
     vm.run(lambda *args: got.extend(args), args=[1, "x"])

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from commands import parrotc
+from pages import without_errors
 
 from parrotc.compat.parrot import P
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "parrot.md").read_text("utf-8")
-(PROGRAM,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+(PROGRAM,) = re.findall(r"^```python\n(.*?)^```$", without_errors(PAGE), re.M | re.S)
 (COMMANDS,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
 
 

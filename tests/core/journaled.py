@@ -46,7 +46,7 @@ async def main(folder: Path, plan: Path, flow: str, inputs: dict[str, Any]) -> N
     await core.start()
     tenant = core.tenant(None)
     if not core.runs(tenant):
-        opened = core.open_session(tenant)
+        opened = await core.open_session(tenant)
         (folder / "session").write_text(f"{opened.id} {opened.token}")
         await core.put_plan(tenant, "p", plan.read_bytes())
         session = core.session(opened.id, opened.token)

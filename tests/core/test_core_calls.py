@@ -31,8 +31,8 @@ async def value(core: Any, session: Any, template: str, *parameters: Any, **more
 
 async def test_a_call_says_what_its_parameters_are_called() -> None:
     async with started() as core:
-        session = session_of(core)
-        q = core.create_variable(session, "question", "x").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "question", "x")).id
         view = await call(
             core, session, "{{q}}{{z}}: {{a}}", given("q", var=q), given("z", "y"), made("a")
         )
@@ -44,7 +44,7 @@ async def test_a_call_says_what_its_parameters_are_called() -> None:
 async def test_every_output_of_a_call_is_made() -> None:
     """The second and later outputs of one function are as good as the first."""
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
         names = ("a", "b", "c")
         view = await call(
             core, session, "One {{a}} two {{b}} three {{c}} end", *(made(n) for n in names)
@@ -68,7 +68,7 @@ async def test_an_output_is_there_before_the_call_has_ended() -> None:
 
     gate = asyncio.Event()
     async with started(Slow()) as core:
-        session = session_of(core)
+        session = await session_of(core)
         view = await call(core, session, "Say {{a}} and {{b}}", made("a"), made("b"))
         async with asyncio.timeout(5):
             assert await core.get_variable(session, output(view, "a"))
@@ -81,8 +81,8 @@ async def test_an_output_is_there_before_the_call_has_ended() -> None:
 async def test_values_are_never_parsed(text: str) -> None:
     engine = Recording()
     async with started(engine) as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q", text).id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q", text)).id
         by_name = await value(core, session, "Say {{q}}: {{a}}", given("q", var=q), made("a"))
         by_value = await value(core, session, "Say {{q}}: {{a}}", given("q", text), made("a"))
         plain = text.replace("{{", "{ {").replace("{ {", "{{")
@@ -115,7 +115,7 @@ async def test_a_template_that_does_not_fit_is_told_where(
     template: str, message: str, at: int
 ) -> None:
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
         with pytest.raises(Invalid, match=message) as caught:
             await call(core, session, template, given("q", "x"), made("a"))
         found = caught.value.diagnostic
@@ -147,7 +147,7 @@ async def test_a_template_that_does_not_fit_is_told_where(
 )
 async def test_payloads_that_mean_nothing_are_refused(payload: Any) -> None:
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
         with pytest.raises(Invalid):
             await core.semantic_call(session, payload)
         assert core.variables(session) == [] and core.stats()["calls"] == 0
@@ -155,7 +155,7 @@ async def test_payloads_that_mean_nothing_are_refused(payload: Any) -> None:
 
 async def test_parrots_payload_is_understood() -> None:
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
         sampling = {
             "temperature": 0.5, "top_p": 0.9, "presence_penalty": 0.1, "frequency_penalty": 0.1,
             "max_gen_length": 8, "ignore_tokenizer_eos": True, "stop_token_ids": [3],
@@ -173,7 +173,7 @@ async def test_parrots_payload_is_understood() -> None:
 
 async def test_models_are_chosen_by_name() -> None:
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
         assert await value(core, session, "Say {{a}}", made("a"), models=["other", "reference"])
         with pytest.raises(NotFound, match="`other`"):
             await call(core, session, "Say {{a}}", made("a"), models=["other"])
@@ -185,7 +185,7 @@ async def test_models_are_chosen_by_name() -> None:
 async def test_sampling_is_the_callers() -> None:
     engine = Recording()
     async with started(engine) as core:
-        session = session_of(core)
+        session = await session_of(core)
         view = await call(
             core, session, "Say {{a}} {{b}}",
             made("a", 3, temperature=0.5, top_p=0.9, top_k=7, stop_str=["x", "y"],
@@ -201,7 +201,7 @@ async def test_sampling_is_the_callers() -> None:
 
 async def test_two_sampled_calls_are_two_draws_and_a_seed_repeats_one() -> None:
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
 
         async def say(**sampling: Any) -> str:
             return await value(core, session, "Say {{a}}", made("a", 40, **sampling))
@@ -221,7 +221,7 @@ async def test_a_template_is_compiled_once() -> None:
 
     async with started(max_compiled=2) as core:
         core._tools.compiled._compile = compile
-        session = session_of(core)
+        session = await session_of(core)
 
         async def say(word: str, number: int, tokens: int) -> str:
             asked = given("q", str(number)), made("a", tokens)
@@ -237,7 +237,7 @@ async def test_a_template_is_compiled_once() -> None:
 async def test_calls_that_wait_for_an_engine_are_counted() -> None:
     engine = Gated()
     async with started(engine) as core:
-        session = session_of(core)
+        session = await session_of(core)
         for number in range(80):  # an engine has 64 slots
             await call(core, session, "Say {{q}}: {{a}}", given("q", f"{number}"), made("a"))
         await until(lambda: core.stats()["queued"] == 80 - 64)
@@ -251,14 +251,14 @@ async def test_calls_that_wait_for_an_engine_are_counted() -> None:
 
 async def test_variables_connect_calls() -> None:
     async with started() as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         first = await call(core, session, "One {{q}}: {{a}}", given("q", var=q), made("a"))
         second = await call(
             core, session, "Two {{x}}: {{a}}", given("x", var=output(first)), made("a")
         )
         assert core.stats()["calls"] == 2
-        core.set_variable(session, q, "text")
+        await core.set_variable(session, q, "text")
         after = await core.get_variable(session, output(second))
         between = await core.get_variable(session, output(first))
         alone = await value(core, session, "Two {{x}}: {{a}}", given("x", between), made("a"))
@@ -267,8 +267,8 @@ async def test_variables_connect_calls() -> None:
 
 async def test_an_output_may_fill_a_variable_that_is_there() -> None:
     async with started() as core:
-        session = session_of(core)
-        a = core.create_variable(session, "answer").id
+        session = await session_of(core)
+        a = (await core.create_variable(session, "answer")).id
         reader = await call(core, session, "Use {{x}}: {{b}}", given("x", var=a), made("b"))
         await call(core, session, "Say {{a}}", {"name": "a", "is_output": True, "var_id": a})
         assert await core.get_variable(session, output(reader, "b"))
@@ -277,8 +277,8 @@ async def test_an_output_may_fill_a_variable_that_is_there() -> None:
 
 async def test_a_call_never_waits_for_itself() -> None:
     async with started() as core:
-        session = session_of(core)
-        a, b = (core.create_variable(session, name).id for name in "ab")
+        session = await session_of(core)
+        a, b = [(await core.create_variable(session, name)).id for name in "ab"]
         to_b = {"name": "y", "is_output": True, "var_id": b}
         to_a = {"name": "y", "is_output": True, "var_id": a}
         with pytest.raises(Conflict):
@@ -292,7 +292,7 @@ async def test_a_call_never_waits_for_itself() -> None:
 
 async def test_unknown_variables_are_not_found() -> None:
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
         with pytest.raises(NotFound):
             await call(core, session, "{{q}}{{a}}", given("q", var="v-none"), made("a"))
 
@@ -303,15 +303,15 @@ async def test_unknown_variables_are_not_found() -> None:
 async def test_what_is_asked_of_a_result_reaches_what_it_needs() -> None:
     engine = Recording()
     async with started(engine) as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         first = await call(core, session, "{{q}}{{a}}", given("q", var=q), made("a"))
         last = await call(core, session, "{{x}}{{b}}", given("x", var=output(first)), made("b"))
         getter = asyncio.ensure_future(
             core.get_variable(session, output(last, "b"), criteria={"ttft": 0.5})
         )
         await asyncio.sleep(0)
-        core.set_variable(session, q, "x")
+        await core.set_variable(session, q, "x")
         await getter
         before, after = (request.hints for request in engine.asked)
         assert (before.criteria, after.criteria) == (Criteria.LATENCY, Criteria.TTFT)
@@ -325,7 +325,7 @@ async def test_what_is_asked_of_a_result_reaches_what_it_needs() -> None:
 async def test_who_asks_at_once_decides_and_nobody_waits_is_throughput() -> None:
     engine = Recording()
     async with started(engine) as core:
-        session = session_of(core)
+        session = await session_of(core)
         alone = await call(core, session, "One {{a}}", made("a"))
         await until(lambda: core.variable(session, output(alone)).content is not None)
         await value(core, session, "Two {{a}}", made("a"))
@@ -337,8 +337,8 @@ async def test_who_asks_at_once_decides_and_nobody_waits_is_throughput() -> None
 async def test_calls_that_one_call_reads_are_a_group() -> None:
     engine = Recording()
     async with started(engine) as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         parts = [
             output(await call(core, session, f"Part {n} {{{{q}}}}{{{{a}}}}",
                               given("q", var=q), made("a")))
@@ -349,7 +349,7 @@ async def test_calls_that_one_call_reads_are_a_group() -> None:
         whole = await call(core, session, f"Join {text}: {{{{a}}}}", *inputs, made("a"))
         getter = asyncio.ensure_future(core.get_variable(session, output(whole)))
         await asyncio.sleep(0)
-        core.set_variable(session, q, "x")
+        await core.set_variable(session, q, "x")
         await getter
         *maps, join = (request.hints for request in engine.asked)
         assert {hints.group_size for hints in maps} == {3}
@@ -407,7 +407,7 @@ NATIVES = {"natives": ("natives:shout", "natives:split", "natives:number", "nati
 
 async def test_allowed_functions_run_in_the_graph() -> None:
     async with started(native_path=HERE, **NATIVES) as core:
-        session = session_of(core)
+        session = await session_of(core)
         first = await call(core, session, "Say {{a}}", made("a"))
         loud = {"name": "out", "is_output": True}
         view = await native(core, session, "natives:shout", given("x", var=output(first)), loud)
@@ -431,7 +431,7 @@ async def test_a_function_that_does_not_do_as_it_says_fails_its_outputs(
     name: str, message: str, options: Any
 ) -> None:
     async with started(native_path=HERE, **NATIVES) as core:
-        session = session_of(core)
+        session = await session_of(core)
         outs = [{"name": n, "is_output": True} for n in ("a", "b")[: 2 if name == "split" else 1]]
         view = await native(core, session, name, given("x", "one"), *outs, **options)
         with pytest.raises(Failed, match=message):
@@ -452,7 +452,7 @@ async def test_a_function_that_does_not_do_as_it_says_fails_its_outputs(
 )
 async def test_code_and_functions_that_are_not_allowed_are_refused(payload: Any) -> None:
     async with started(native_path=HERE, **NATIVES) as core:
-        session = session_of(core)
+        session = await session_of(core)
         whole = {"parameters": [given("x", "1"), {"name": "a", "is_output": True}]} | payload
         with pytest.raises(Invalid):
             await core.native_call(session, whole)
@@ -460,17 +460,17 @@ async def test_code_and_functions_that_are_not_allowed_are_refused(payload: Any)
 
 async def test_the_loop_goes_on_while_a_function_runs() -> None:
     async with started(native_path=HERE, **NATIVES) as core:
-        session = session_of(core)
+        session = await session_of(core)
         out = {"name": "a", "is_output": True}
         view = await native(core, session, "slow", given("x", "1"), out)
         assert await value(core, session, "Say {{a}}", made("a"))
-        core.delete_variable(session, output(view))
+        await core.delete_variable(session, output(view))
         await until(lambda: core.stats()["calls"] == 0)
 
 
 async def test_a_draining_core_takes_nothing_new_and_ends_what_goes_on() -> None:
     async with started(ReferenceEngine(latency=0.05)) as core:
-        session = session_of(core)
+        session = await session_of(core)
         view = await call(core, session, "Say {{a}}", made("a"))
         assert await core.drain(5.0)
         assert core.variable(session, output(view)).content is not None
@@ -481,4 +481,4 @@ async def test_a_draining_core_takes_nothing_new_and_ends_what_goes_on() -> None
             with pytest.raises(CoreError, match="stopping"):
                 await refused()
         with pytest.raises(CoreError, match="stopping"):
-            session_of(core)
+            await session_of(core)

@@ -157,7 +157,7 @@ async def test_all_is_there_again(tmp_path: Path) -> None:
     journal = str(tmp_path / "runs.db")
     async with started(journal=journal) as core:
         tenant = core.tenant(None)
-        kept, closed = (core.open_session(tenant) for _ in range(2))
+        kept, closed = [await core.open_session(tenant) for _ in range(2)]
         await core.close_session(core.session(closed.id, closed.token))
         await core.put_plan(tenant, "p", plan_bytes(SAY))
         await core.put_plan(tenant, "gone", plan_bytes(SAY))
@@ -198,7 +198,7 @@ async def test_a_run_whose_session_has_expired_meanwhile_is_over(tmp_path: Path)
     async with started(Gated(), **how) as core:
         tenant = core.tenant(None)
         await core.put_plan(tenant, "p", plan_bytes(SAY))
-        session = session_of(core)
+        session = await session_of(core)
         cut = await core.invoke(tenant, "p", "chain", {"n": 3}, session=session)
     now[0] += 61
     async with started(**how) as core:
@@ -210,7 +210,7 @@ async def test_a_run_whose_session_has_expired_meanwhile_is_over(tmp_path: Path)
 async def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     async with started(journal=str(path)) as core:
-        opened = core.open_session(core.tenant(None))
+        opened = await core.open_session(core.tenant(None))
     assert opened.id.encode() in path.read_bytes(), "it is the right file"
     assert opened.token.encode() not in path.read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -112,7 +112,7 @@ async def test_of_a_plan(flow: str) -> None:
 
 async def test_of_a_semantic_call() -> None:
     async with started(Silent()) as core:
-        session = session_of(core)
+        session = await session_of(core)
         async with unblocked():
             view = await call(
                 core, session, "Read {{text}}: {{a}} and {{b}}",
@@ -123,11 +123,11 @@ async def test_of_a_semantic_call() -> None:
 
 async def test_of_a_value_that_comes_later() -> None:
     async with started(Silent()) as core:
-        session = session_of(core)
-        text = core.create_variable(session, "text").id
+        session = await session_of(core)
+        text = (await core.create_variable(session, "text")).id
         view = await call(core, session, "Read {{text}}: {{a}}", given("text", var=text), made("a"))
         async with unblocked():
-            core.set_variable(session, text, TEXT)
+            await core.set_variable(session, text, TEXT)
             assert await core.get_variable(session, output(view)) == ""
 
 

@@ -232,7 +232,7 @@ async def test_waiting_ends_before_the_run() -> None:
 async def test_runs_are_limited_and_their_places_come_back() -> None:
     engine = Gated()
     async with started(engine, max_runs=2) as core:
-        tenant, session = core.tenant(None), session_of(core)
+        tenant, session = core.tenant(None), await session_of(core)
         await core.put_plan(tenant, "p", plan_bytes(SAY))
         begun = [
             await core.invoke(tenant, "p", "chain", {"q": "x"}, session=session) for _ in range(2)

@@ -39,7 +39,7 @@ class Clock:
 
 async def test_a_token_opens_its_own_session_and_no_other() -> None:
     async with started() as core:
-        one, two = (core.open_session(core.tenant(None)) for _ in range(2))
+        one, two = [await core.open_session(core.tenant(None)) for _ in range(2)]
         assert core.session(one.id, one.token).id == one.id
         assert len({one.id, two.id, one.token, two.token}) == 4
         assert len(one.token) >= 43  # 256 bits in base64
@@ -51,7 +51,7 @@ async def test_a_token_opens_its_own_session_and_no_other() -> None:
 
 async def test_nothing_that_is_kept_or_shown_holds_a_token() -> None:
     async with started() as core:
-        opened = core.open_session(core.tenant(None))
+        opened = await core.open_session(core.tenant(None))
         assert opened.token not in repr(core.session(opened.id, opened.token))
         assert opened.token not in repr(vars(core._sessions))
 
@@ -59,7 +59,7 @@ async def test_nothing_that_is_kept_or_shown_holds_a_token() -> None:
 async def test_a_session_expires_and_takes_its_work_with_it() -> None:
     clock = Clock()
     async with started(ReferenceEngine(latency=30), clock=clock, session_life_span=60.0) as core:
-        opened = core.open_session(core.tenant(None))
+        opened = await core.open_session(core.tenant(None))
         session = core.session(opened.id, opened.token)
         view = await call(core, session, "Say {{q}}: {{a}}", given("q", "x"), made("a"))
         clock.now += 59
@@ -67,7 +67,7 @@ async def test_a_session_expires_and_takes_its_work_with_it() -> None:
         clock.now += 2
         with pytest.raises(NotFound):
             core.session(opened.id, opened.token)
-        session_of(core)  # whoever opens one makes room
+        await session_of(core)  # whoever opens one makes room
         with pytest.raises(NotFound):
             core.variable(session, output(view))
         assert core.stats()["sessions"] == 1
@@ -75,20 +75,20 @@ async def test_a_session_expires_and_takes_its_work_with_it() -> None:
 
 async def test_there_are_no_more_sessions_than_allowed() -> None:
     async with started(max_sessions_num=2) as core:
-        first = session_of(core)
-        session_of(core)
+        first = await session_of(core)
+        await session_of(core)
         with pytest.raises(Busy):
-            session_of(core)
+            await session_of(core)
         await core.close_session(first)
-        session_of(core)
+        await session_of(core)
 
 
 async def test_a_tenant_has_no_more_than_its_part(tmp_path: Path) -> None:
     async with started(**keyed(tmp_path), max_tenant_sessions_num=1) as core:
-        session_of(core, "key-of-alice")
+        await session_of(core, "key-of-alice")
         with pytest.raises(Busy):
-            session_of(core, "secret")  # hers too
-        session_of(core, "key-of-bob")
+            await session_of(core, "secret")  # hers too
+        await session_of(core, "key-of-bob")
 
 
 # --- keys ---
@@ -147,8 +147,8 @@ async def test_another_tenant_sees_nothing(tmp_path: Path) -> None:
     """For every operation: what is somebody else's is refused in the words for what never was."""
     async with started(**keyed(tmp_path)) as core:
         alice, bob = core.tenant("key-of-alice"), core.tenant("key-of-bob")
-        hers, his = session_of(core, "key-of-alice"), session_of(core, "key-of-bob")
-        variable = core.create_variable(hers, "q", "her secret")
+        hers, his = await session_of(core, "key-of-alice"), await session_of(core, "key-of-bob")
+        variable = await core.create_variable(hers, "q", "her secret")
         await core.put_plan(alice, "hers", plan_bytes(PLAN))
         run = await core.invoke(alice, "hers", "main", {"q": "x"}, session=hers)
         await core.wait_run(alice, run.id)
@@ -200,7 +200,7 @@ async def test_tenants_share_no_tokens_unless_told_to(tmp_path: Path, is_shared:
     shared = {"share_prefixes_across_tenants": is_shared}
     async with started(Salted(), **keyed(tmp_path), **shared) as core:
         for key in ("key-of-alice", "key-of-bob", "secret"):
-            session = session_of(core, key)
+            session = await session_of(core, key)
             view = await call(core, session, "Say {{q}}: {{a}}", given("q", "x"), made("a"))
             await core.get_variable(session, output(view))
     assert len(salts[""]) == (1 if is_shared else 2)  # alice has two keys
@@ -211,13 +211,13 @@ async def test_tenants_share_no_tokens_unless_told_to(tmp_path: Path, is_shared:
 
 async def test_sizes_are_limited() -> None:
     async with started(max_variable=10, max_template=20, max_variables=3) as core:
-        session = session_of(core)
-        core.create_variable(session, "q", "x" * 10)
-        empty = core.create_variable(session, "r").id
+        session = await session_of(core)
+        await core.create_variable(session, "q", "x" * 10)
+        empty = (await core.create_variable(session, "r")).id
         with pytest.raises(TooLarge):
-            core.create_variable(session, "q", "x" * 11)
+            await core.create_variable(session, "q", "x" * 11)
         with pytest.raises(TooLarge):
-            core.set_variable(session, empty, "x" * 11)
+            await core.set_variable(session, empty, "x" * 11)
         with pytest.raises(TooLarge):
             await call(core, session, "{{q}}{{a}}", given("q", "x" * 11), made("a"))
         with pytest.raises(TooLarge):
@@ -231,7 +231,7 @@ async def test_sizes_are_limited() -> None:
 async def test_one_tenant_cannot_fill_the_queue_of_another(tmp_path: Path) -> None:
     slow = ReferenceEngine(latency=30)
     async with started(slow, **keyed(tmp_path), max_tenant_queue_size=2) as core:
-        hers, his = session_of(core, "key-of-alice"), session_of(core, "key-of-bob")
+        hers, his = await session_of(core, "key-of-alice"), await session_of(core, "key-of-bob")
         for _ in range(2):
             await call(core, hers, "Say {{a}}", made("a"))
         with pytest.raises(Busy) as caught:
@@ -242,7 +242,7 @@ async def test_one_tenant_cannot_fill_the_queue_of_another(tmp_path: Path) -> No
 
 async def test_a_closed_session_gives_its_places_back(tmp_path: Path) -> None:
     async with started(ReferenceEngine(latency=30), max_tenant_queue_size=1) as core:
-        session = session_of(core)
+        session = await session_of(core)
         await call(core, session, "Say {{a}}", made("a"))
         await core.close_session(session)
-        await call(core, session_of(core), "Say {{a}}", made("a"))
+        await call(core, await session_of(core), "Say {{a}}", made("a"))

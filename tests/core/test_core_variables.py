@@ -19,22 +19,24 @@ EMPTY, RUNNING, READY, FAILED = VariableState
 
 async def test_a_variable_is_set_once() -> None:
     async with started() as core:
-        session = session_of(core)
-        made_empty = core.create_variable(session, "q")
+        session = await session_of(core)
+        made_empty = await core.create_variable(session, "q")
         assert (made_empty.state, made_empty.content) == (EMPTY, None)
-        assert core.set_variable(session, made_empty.id, "text").state is READY
+        assert (await core.set_variable(session, made_empty.id, "text")).state is READY
         assert await core.get_variable(session, made_empty.id) == "text"
         with pytest.raises(Conflict):
-            core.set_variable(session, made_empty.id, "other")
-        assert core.create_variable(session, "r", "").state is READY, "an empty text is a text"
+            await core.set_variable(session, made_empty.id, "other")
+        assert (await core.create_variable(session, "r", "")).state is READY, (
+            "an empty text is a text"
+        )
 
 
 async def test_what_a_call_makes_nobody_else_sets() -> None:
     async with started(Gated()) as core:
-        session = session_of(core)
+        session = await session_of(core)
         name = output(await call(core, session, "Say {{a}}", made("a")))
         with pytest.raises(Conflict):
-            core.set_variable(session, name, "x")
+            await core.set_variable(session, name, "x")
         with pytest.raises(Conflict):
             await call(core, session, "Say {{b}}", {"name": "b", "is_output": True, "var_id": name})
 
@@ -42,11 +44,11 @@ async def test_what_a_call_makes_nobody_else_sets() -> None:
 async def test_states_as_they_come() -> None:
     engine = Gated()
     async with started(engine) as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         name = output(await call(core, session, "Say {{q}}: {{a}}", given("q", var=q), made("a")))
         assert core.variable(session, name).state is EMPTY
-        core.set_variable(session, q, "x")
+        await core.set_variable(session, q, "x")
         await until(lambda: core.variable(session, name).state is RUNNING)
         engine.gate.set()
         text = await core.get_variable(session, name)
@@ -56,8 +58,8 @@ async def test_states_as_they_come() -> None:
 
 async def test_a_getter_of_what_nobody_sets_ends_and_says_why() -> None:
     async with started() as core:
-        session = session_of(core)
-        q = core.create_variable(session, "question").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "question")).id
         with pytest.raises(TimedOut, match="nobody has set it"):
             await core.get_variable(session, q, timeout=0.01)
         first = await call(core, session, "{{q}}{{a}}", given("q", var=q), made("a"))
@@ -68,8 +70,8 @@ async def test_a_getter_of_what_nobody_sets_ends_and_says_why() -> None:
 
 async def test_nobody_waits_longer_than_the_core_allows() -> None:
     async with started(max_get=0.02) as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         for timeout in (None, 3600):
             with pytest.raises(TimedOut, match=r"0\.02 s"):
                 await core.get_variable(session, q, timeout=timeout)
@@ -78,7 +80,7 @@ async def test_nobody_waits_longer_than_the_core_allows() -> None:
 async def test_a_failure_poisons_all_that_depends_on_it_with_its_cause() -> None:
     engine = ReferenceEngine(fault=lambda request: b"bad" in bytes(getattr(request, "ids", ())))
     async with started(engine) as core:
-        session = session_of(core)
+        session = await session_of(core)
         first = await call(core, session, "bad {{a}}", made("a"))
         second = await call(
             core, session, "Say {{x}}{{b}}", given("x", var=output(first)), made("b")
@@ -95,8 +97,8 @@ async def test_a_failure_poisons_all_that_depends_on_it_with_its_cause() -> None
 
 async def test_closing_a_session_ends_every_getter() -> None:
     async with started(Gated()) as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         running = output(await call(core, session, "Say {{a}}", made("a")))
         waits = await call(core, session, "{{q}}{{b}}", given("q", var=q), made("b"))
         names = (q, running, output(waits, "b"))
@@ -116,7 +118,7 @@ async def test_a_call_that_fails_for_a_reason_of_ours_ends_its_getters(
 ) -> None:
     async with started() as core:
         monkeypatch.setattr(core._tools.compiled, "get", lambda *_: 1 / 0)
-        session = session_of(core)
+        session = await session_of(core)
         name = output(await call(core, session, "Say {{a}}", made("a")))
         with pytest.raises(Failed, match="inside the core") as caught:
             await core.get_variable(session, name)
@@ -132,7 +134,7 @@ async def streamed(pieces: Any) -> list[Piece]:
 
 async def test_a_stream_is_the_text_in_pieces() -> None:
     async with started() as core:
-        session = session_of(core)
+        session = await session_of(core)
         name = output(
             await call(core, session, "Say {{a}}", made("a", 60, ignore_tokenizer_eos=True))
         )
@@ -147,7 +149,7 @@ async def test_a_stream_is_the_text_in_pieces() -> None:
 async def test_a_late_stream_begins_at_the_beginning() -> None:
     engine = Gated()
     async with started(engine) as core:
-        session = session_of(core)
+        session = await session_of(core)
         name = output(
             await call(core, session, "Say {{a}}", made("a", 60, ignore_tokenizer_eos=True))
         )
@@ -179,13 +181,13 @@ async def test_who_reads_slowly_gets_larger_pieces_and_misses_nothing() -> None:
 
 async def test_a_stream_ends_with_its_cause_or_its_time() -> None:
     async with started() as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         with pytest.raises(TimedOut):
             await streamed(core.stream_variable(session, q, timeout=0.01))
         reading = asyncio.ensure_future(streamed(core.stream_variable(session, q)))
         await asyncio.sleep(0.01)
-        core.delete_variable(session, q)
+        await core.delete_variable(session, q)
         with pytest.raises(Cancelled):
             await reading
         with pytest.raises(NotFound):
@@ -198,14 +200,14 @@ async def test_a_stream_ends_with_its_cause_or_its_time() -> None:
 async def test_dropping_the_last_interest_cancels_the_work() -> None:
     engine = Gated()
     async with started(engine) as core:
-        session = session_of(core)
+        session = await session_of(core)
         first = output(await call(core, session, "Say {{a}}", made("a")))
         view = await call(core, session, "{{x}}{{b}}", given("x", var=first), made("b"))
         await until(lambda: engine.open == 1)
-        core.delete_variable(session, first)
+        await core.delete_variable(session, first)
         await asyncio.sleep(0.01)
         assert engine.open == 1, "another call needs it"
-        core.delete_variable(session, output(view, "b"))
+        await core.delete_variable(session, output(view, "b"))
         await until(lambda: engine.open == 0)
         assert core.stats()["calls"] == 0
 
@@ -213,22 +215,22 @@ async def test_dropping_the_last_interest_cancels_the_work() -> None:
 async def test_one_of_two_outputs_keeps_a_call_alive() -> None:
     engine = Gated()
     async with started(engine) as core:
-        session = session_of(core)
+        session = await session_of(core)
         view = await call(core, session, "Say {{a}} {{b}}", made("a"), made("b"))
         await until(lambda: engine.open == 1)
-        core.delete_variable(session, output(view, "a"))
+        await core.delete_variable(session, output(view, "a"))
         engine.gate.set()
         assert await core.get_variable(session, output(view, "b"))
 
 
 async def test_a_deleted_input_fails_who_waits_for_it() -> None:
     async with started() as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q")).id
         view = await call(core, session, "{{q}}{{a}}", given("q", var=q), made("a"))
         getter = asyncio.ensure_future(core.get_variable(session, output(view)))
         await asyncio.sleep(0.01)
-        core.delete_variable(session, q)
+        await core.delete_variable(session, q)
         with pytest.raises(Cancelled, match="`q` was deleted"):
             await getter
 
@@ -236,10 +238,10 @@ async def test_a_deleted_input_fails_who_waits_for_it() -> None:
 async def test_a_deleted_text_is_still_read_by_calls_that_have_it() -> None:
     engine = Recording()
     async with started(engine) as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q", "kept").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q", "kept")).id
         view = await call(core, session, "{{q}}{{a}}", given("q", var=q), made("a"))
-        core.delete_variable(session, q)
+        await core.delete_variable(session, q)
         assert await core.get_variable(session, output(view))
         with pytest.raises(NotFound):
             core.variable(session, q)
@@ -275,7 +277,7 @@ async def test_a_long_chain_is_demanded_and_dropped_whole() -> None:
 )
 async def test_criteria_that_mean_nothing_are_refused(criteria: Any) -> None:
     async with started() as core:
-        session = session_of(core)
-        q = core.create_variable(session, "q", "x").id
+        session = await session_of(core)
+        q = (await core.create_variable(session, "q", "x")).id
         with pytest.raises(Invalid):
             await core.get_variable(session, q, criteria=criteria)

@@ -160,6 +160,29 @@ async def test_a_generation_that_is_closed_is_gone_at_once() -> None:
 
 
 @virtually
+async def test_what_an_engine_says_is_closed_with_its_end() -> None:
+    """And not by the garbage collector, some turns of the loop later."""
+    closed = []
+
+    class Told(FaultyEngine):
+        async def generate(self, request: GenerateRequest) -> AsyncIterator[Piece | Finished]:
+            items = super().generate(request)
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                closed.append(request)
+                await items.aclose()
+
+    setting = Setting(Told())
+    request = GenerateRequest(new_context(), await setting.fill(), LONG)
+    async for _ in setting.router.generate(request):
+        assert not closed
+    assert len(closed) == 1
+    await setting.close()
+
+
+@virtually
 async def test_an_engine_goes_in_the_moment_in_which_it_is_chosen() -> None:
     old, new = FaultyEngine(), FaultyEngine()
     setting = Setting(old)

@@ -1,7 +1,7 @@
 """What the tests of tokenizers and engines share: small real tokenizers, and the embedded model."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,3 +81,15 @@ def weights(tiny_folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     return load_file(tiny_folder / "model.safetensors")
+
+
+@pytest.fixture
+async def tiny(tiny_folder: Path) -> AsyncIterator[Any]:
+    """The embedded engine with the Llama in `tiny_folder`, in float64, as a `Driver`."""
+    from driven import Driver
+
+    from parrotc.runtime.engines.registry import open_engine
+
+    engine = open_engine("embedded", str(tiny_folder), precision="float64", threads=1)
+    yield Driver(engine)
+    await engine.close()

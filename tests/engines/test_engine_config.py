@@ -93,7 +93,7 @@ def test_everything_wrong_is_shown_at_its_place(tmp_path: Path) -> None:
     // a comment moves nothing
     "port": 99999,
     "scheduler": {"max_bach_size": 3, "max_total_tokens": "many"},
-    "engine": "openai"
+    "engine": "gpt"
 }""",
     )
     assert said.count("error[E0661]") == 4
@@ -102,7 +102,7 @@ def test_everything_wrong_is_shown_at_its_place(tmp_path: Path) -> None:
     assert "`port` should be less than or equal to 65535" in said
     assert "help: did you mean `max_batch_size`?" in said
     assert "`scheduler.max_total_tokens` should be a valid integer" in said
-    assert "'embedded', 'reference' or 'transformers'" in said
+    assert "'embedded', 'reference', 'transformers', 'openai' or 'azure'" in said
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,12 @@ def test_settings_that_an_engine_does_not_have_are_told(tmp_path: Path) -> None:
 async def test_settings_arrive(tiny_folder: Path) -> None:
     given = {"precision": "float64", "threads": 1, "max_batch_size": 3, "block_size": 4}
     room = {"num_kv_cache_blocks": 100, "max_total_tokens": 500}  # the smaller of the two
-    config = EngineConfig(model=str(tiny_folder), fill_chunk_size=-1, **room, **given)
+    config = EngineConfig(
+        model=str(tiny_folder), fill_chunk_size=-1, max_context=70, **room, **given
+    )
     engine = open_configured(config)
     info = await engine.ping()
-    assert (info.engine, info.precision) == ("embedded", "float64")
+    assert (info.engine, info.precision, info.context_length) == ("embedded", "float64", 70)
     limits = engine._scheduler._limits
     assert (limits.max_batch_size, limits.block_size, limits.max_total_tokens) == (3, 4, 400)
     assert limits.fill_chunk_size >= 2**31

@@ -14,48 +14,25 @@ transformers = pytest.importorskip("transformers")
 
 import gguf  # noqa: E402
 import tinygguf  # noqa: E402
+from checkpoints import (  # noqa: E402
+    COMMON,
+    GATED,
+    LENGTH,
+    LLAMA3,
+    LONGROPE,
+    TOLERANCE,
+    VOCAB,
+    YARN,
+    build,
+    load,
+)
 from contexts import Context, run  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from parrotc.runtime.engines.embedded.model import Model, Step  # noqa: E402
+from parrotc.runtime.engines.embedded.model import Step  # noqa: E402
 from parrotc.runtime.engines.embedded.shape import check_pair, load_shape  # noqa: E402
 from parrotc.runtime.engines.embedded.weights import load_weights, tensor_shapes  # noqa: E402
 from parrotc.runtime.models import ModelError, resolve  # noqa: E402
-
-VOCAB, LENGTH = 200, 256
-TOLERANCE = 1e-4
-
-COMMON = {
-    "vocab_size": VOCAB,
-    "hidden_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
-    "max_position_embeddings": LENGTH,
-    "bos_token_id": 0,
-    "eos_token_id": None,
-    "pad_token_id": None,
-}
-GATED = {"intermediate_size": 64, "num_key_value_heads": 2, "rms_norm_eps": 1e-5}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 500.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 500.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-LONGROPE = {
-    "rope_type": "longrope",
-    "rope_theta": 500.0,
-    "short_factor": [1.0, 1.1, 1.3, 1.8],
-    "long_factor": [1.0, 2.0, 4.0, 8.0],
-}
 
 # name: family, and what its config says beyond the common part
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -91,25 +68,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def build(family: str, config: Mapping[str, Any]) -> Any:
-    """A model of `transformers` with random numbers everywhere, the same every time."""
-    made = transformers.AutoConfig.for_model(family, **COMMON, **config)
-    model = transformers.AutoModelForCausalLM.from_config(made, dtype=torch.float32).eval()
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            noise = torch.randn(weight.shape, generator=generator)
-            if name.endswith("bias"):
-                weight.copy_(noise / 3)
-            elif weight.dim() == 1:  # of a norm
-                weight.copy_(1 + noise / 4)
-            elif "embed" in name:
-                weight.copy_(noise)
-            else:
-                weight.copy_(noise * 1.5 / weight.shape[1] ** 0.5)
-    return model
-
-
 class Pair:
     """A checkpoint, read by `transformers` and by the engine."""
 
@@ -129,12 +87,6 @@ class Pair:
         found = run(self.model, parts)
         wanted = [self.expected(context.ids)[-len(ids) :] for context, ids in parts]
         assert (found - torch.cat(wanted)).abs().max() < TOLERANCE
-
-
-def load(path: Path, precision: str = "float32", device: str = "cpu") -> Model:
-    files = resolve(str(path))
-    shape = load_shape(files)
-    return Model(shape, load_weights(files, shape), precision, device)
 
 
 @pytest.fixture(params=VARIANTS, scope="module")
@@ -227,42 +179,6 @@ def test_gguf_is_the_same_model(variant: str, tmp_path: Path) -> None:
     found = torch.cat([run(model, [(context, part)]) for part in (ids[:50], ids[50:])])
     assert (found - pair.expected(ids)).abs().max() < TOLERANCE
     assert model.shape.context_length == pair.model.shape.context_length
-
-
-# --- how far a context reaches ---
-
-
-@pytest.mark.parametrize(
-    ("family", "change", "length", "reason"),
-    [
-        ("mistral", {"sliding_window": 80}, 80, "a window of 80 tokens"),
-        ("mistral", {"sliding_window": 300}, LENGTH, ""),
-        ("mistral", {"sliding_window": None}, LENGTH, ""),
-        ("phi3", {"sliding_window": 33}, 33, "a window of 33 tokens"),
-        ("qwen2", {"use_sliding_window": False, "sliding_window": 80}, LENGTH, ""),
-        ("qwen3", {"use_sliding_window": True, "sliding_window": 80, "max_window_layers": 1}, 80,
-         "not 256"),
-        ("qwen3", {"use_sliding_window": True, "sliding_window": 80, "max_window_layers": 3},
-         LENGTH, ""),
-        ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 80}, 80,
-         "rotary positions"),
-    ],
-)  # fmt: skip
-def test_what_limits_a_context(
-    tmp_path: Path, family: str, change: dict[str, Any], length: int, reason: str
-) -> None:
-    config = transformers.AutoConfig.for_model(family, **COMMON, **(GATED | change))
-    config.save_pretrained(tmp_path)
-    shape = load_shape(resolve(str(tmp_path)))
-    assert shape.context_length == length
-    assert reason in shape.limit and bool(reason) == bool(shape.limit)
-
-
-def test_a_window_that_the_config_leaves_out(tmp_path: Path) -> None:
-    """Mistral has one unless it says that it has none."""
-    config = COMMON | GATED | {"model_type": "mistral", "max_position_embeddings": 8192}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert load_shape(resolve(str(tmp_path))).context_length == 4096
 
 
 # --- what is refused ---

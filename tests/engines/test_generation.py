@@ -64,6 +64,7 @@ def run(generation: Generation, logits: torch.Tensor) -> Finished:
 
 
 def test_an_end_of_turn_and_a_stop_id_are_no_tokens(small: Small) -> None:
+    """C7: the first token may be the last."""
     tokenizer = small("smollm")
     (end,), (a, b) = tokenizer.eos, (tokenizer.encode(one)[0] for one in "ab")
     for stop_ids, reason in (((), "end"), ((end,), "stop"), ((b, end), "stop")):
@@ -98,6 +99,7 @@ def test_ignore_eos_goes_on_to_the_limit(small: Small) -> None:
 
 
 def test_the_shorter_of_limit_and_room(small: Small) -> None:
+    """C7: not one token more than asked for."""
     tokenizer = small("smollm")
     logits = favouring(tokenizer, tokenizer.encode("a")[0])
     assert len(run(begun(tokenizer, max_tokens=3), logits).ids) == 3

@@ -200,6 +200,7 @@ PINNED = Use(Future.PINNED)
 
 
 def test_a_partial_block_is_copied_and_a_full_one_shared() -> None:
+    """C3: a fork shares whole blocks, and writes to a copy of the last one."""
     cells = Cells(10)
     root = Sequence(None, (1, 2, 3, 4, 5, 6))
     assert cells.start(root)

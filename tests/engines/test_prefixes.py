@@ -45,6 +45,7 @@ def test_equal_prefixes_of_strangers_are_shared() -> None:
 
 
 def test_a_block_is_found_only_after_the_same_beginning() -> None:
+    """C2: what is found again is what was filled, whoever filled it."""
     memory = Memory(20, BLOCK)
     compute(memory, Sequence(None, (1, 2, 3, 4, 5, 6, 7, 8)))
     assert compute(memory, Sequence(None, (5, 6, 7, 8))) == 0

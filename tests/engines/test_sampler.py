@@ -280,6 +280,7 @@ def test_a_row_is_drawn_as_if_it_were_alone(
 
 
 def test_greedy_rows_take_the_best_among_others() -> None:
+    """C7: a temperature of 0 divides by nothing."""
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0], [0.0, 0.0, 9.0]])
     hot = Sampling(temperature=1.0, top_k=1)
     assert tokens_of(logits, [Row(Sampling()), Row(hot), Row(Sampling())]) == [1, 0, 2]

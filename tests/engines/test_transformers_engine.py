@@ -180,6 +180,26 @@ async def test_other_families(family: str, tmp_path: Path, small) -> None:
     await engine.close()
 
 
+async def test_longrope_ends_where_it_would_turn_over(tmp_path: Path, small) -> None:
+    """Cached keys would have been turned by the short factors, and the rest by the long ones."""
+    tokenizer = small("smollm")
+    factors = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    config = transformers.Phi3Config(
+        vocab_size=tokenizer.vocab_size, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
+        max_position_embeddings=128, original_max_position_embeddings=40, pad_token_id=0,
+        rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, **factors},
+    )  # fmt: skip
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(tokenizer.to_json())
+    engine = opened(tmp_path, "float32")
+    assert (await engine.ping()).context_length == 40
+    await engine.fill([FillRequest(1, None, tuple(range(40)))])
+    with pytest.raises(EngineError, match="40"):
+        await engine.fill([FillRequest(2, None, tuple(range(41)))])
+    await engine.close()
+
+
 # --- the protocol ---
 
 

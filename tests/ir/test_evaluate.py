@@ -128,6 +128,7 @@ def test_after_a_stop_text_the_cut_token_is_read_again() -> None:
 
 
 def test_a_raw_completion_begins_with_bos_exactly_where_the_tokenizer_has_one() -> None:
+    """C5."""
     body = '%c1, %v = context.gen %c site "s" : str return %v'
     for model, fill, shown in [
         ("b", '%c0 = context.open @b %c = context.fill %c0, "x"', "\x09x"),

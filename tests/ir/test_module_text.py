@@ -275,7 +275,8 @@ def test_time_is_linear() -> None:
         assert read_back(module) == module
         return time.process_time() - begin
 
-    assert seconds(20_000) < 12 * max(seconds(4_000), 0.02)
+    small = min(seconds(4_000) for _ in range(3))
+    assert min(seconds(20_000) for _ in range(2)) < 12 * max(small, 0.02)
 
 
 def test_equality_ignores_spans_only() -> None:

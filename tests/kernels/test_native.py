@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,9 +12,11 @@ torch = pytest.importorskip("torch")
 from attention_steps import case, decoding, random_readers  # noqa: E402
 
 from parrotc.kernels import compiled  # noqa: E402
+from parrotc.kernels.attention import attend as plain_attend  # noqa: E402
 from parrotc.kernels.dense import Dense, dense  # noqa: E402
 from parrotc.kernels.native import Attend, native, supports  # noqa: E402
 from parrotc.kernels.worklist import Gate, Reader  # noqa: E402
+from parrotc.runtime.engines.embedded.runner import attention_for  # noqa: E402
 from parrotc.runtime.models import cache_folder  # noqa: E402
 
 TOLERANCE = {torch.float32: 5e-6, torch.bfloat16: 3e-2}
@@ -118,6 +121,24 @@ def test_a_scale_and_slices(attend: Attend) -> None:
     torch.testing.assert_close(found.double(), step.expected(), atol=5e-6, rtol=5e-6)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_as_many_queries_for_a_key_head_as_fit(attend: Attend, dtype: torch.dtype) -> None:
+    """And no more: a model with more is computed by torch."""
+    readers = [Reader(list(range(5)), 40, 30), Reader([0, 1, 5], 33, 1)]
+    assert_right(attend, readers, 16, kv_heads=1, group=192, dtype=dtype)
+    step = case(readers, 16, kv_heads=1, group=193, dtype=dtype)
+    with pytest.raises(ValueError, match="193 queries share a key head; 192 may"):
+        attend(step.queries.float(), step.keys, step.values, step.work(Gate.always()))
+    kernels = cache_folder() / "kernels"
+    for heads, is_compiled in ((384, True), (386, False)):
+        shape = SimpleNamespace(heads=heads, kv_heads=2, head_dim=64)
+        model = SimpleNamespace(
+            shape=shape, device=torch.device("cpu"), dtype=torch.float32, precision="float32"
+        )
+        chosen = attention_for(model, kernels)  # type: ignore[arg-type]
+        assert (chosen.attend is not plain_attend) == is_compiled
+
+
 def test_what_cannot_be(attend: Attend) -> None:
     step = case(decoding(4, 5, [3, 9]), 4)
     work = step.work(Gate.always())
@@ -196,11 +217,13 @@ def test_turn_and_scatter(passes: Dense, rows: int, pairs: int) -> None:
     mixed[0, -2:] = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8])  # halves: one down, one up
     slots = torch.randperm(90)[:rows]
     for dtype in (torch.float32, torch.bfloat16):
-        pool = torch.zeros(90, 3, 64, dtype=dtype)
-        passes.scatter(pool, slots, mixed.view(rows, 15, 64)[:, 12:])
-        wanted = torch.zeros_like(pool)
-        wanted[slots] = mixed.view(rows, 15, 64)[:, 12:].to(dtype)
-        assert torch.equal(pool, wanted)
+        keys, values = mixed.view(rows, 15, 64)[:, 12:], torch.randn(rows, 3, 64)
+        pools = [torch.zeros(90, 3, 64, dtype=dtype) for _ in "kv"]
+        passes.scatter(*pools, slots, keys, values)
+        for pool, given in zip(pools, (keys, values), strict=True):
+            wanted = torch.zeros_like(pool)
+            wanted[slots] = given.to(dtype)
+            assert torch.equal(pool, wanted)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])

@@ -167,6 +167,7 @@ def test_a_step_that_does_not_fit_its_buffers_is_refused() -> None:
 
 
 def test_more_than_64_splits() -> None:
+    """C11."""
     step = step_of([Reader(range(72), 287)], 4, group=1, kv_heads=1)
     work = step.work(Gate.always())
     plan = schedule(work, 1, 1, replace(TILES, keys=4), programs=200)
@@ -177,13 +178,14 @@ def test_more_than_64_splits() -> None:
 
 
 def test_ragged_batch_with_a_one_token_member() -> None:
+    """C4: every row of a ragged batch reads its own keys."""
     readers = [Reader([9], 0), *decoding(4, 4, [1, 14]), Reader([20, 21, 22, 23], 0, 13)]
     step = step_of(readers, 4)
     assert_right(step, step.work(Gate.always()))
 
 
 def test_fork_in_the_middle_of_a_block() -> None:
-    """The copy has the same first keys and then its own: it is another block."""
+    """C3. The copy has the same first keys and then its own: it is another block."""
     step = step_of([Reader([0, 1, 2], 9), Reader([0, 1, 3], 10), Reader([0, 1, 4], 8)], 4)
     step.keys[3, :2], step.values[3, :2] = step.keys[2, :2], step.values[2, :2]
     assert_right(step, step.work(Gate.always()))

@@ -53,6 +53,7 @@ def test_rotary_turns_pairs_of_halves_in_place(half: int, dtype: torch.dtype) ->
 
 
 def test_keys_and_values_go_to_their_slots_and_nowhere_else(dtype: torch.dtype) -> None:
+    """C4: every row of a ragged batch writes to its own slot."""
     wide = random(4, 7, 24, dtype=dtype)
     keys, values = wide[:, 1:3], wide[:, 3:5]
     pools = [torch.full((5, 4, 2, 24), 7.0, dtype=dtype, device=DEVICE) for _ in "kv"]

@@ -153,6 +153,7 @@ def test_adding_a_reader_never_relaxes() -> None:
     (None, None, None), (None, THROUGHPUT, THROUGHPUT), (LATENCY, THROUGHPUT, LATENCY),
 ])  # fmt: skip
 def test_the_lattice(a: str | None, b: str | None, both: str | None) -> None:
+    """C10: who comes first does not matter."""
     assert stricter(a, b) == stricter(b, a) == both
 
 

@@ -190,7 +190,7 @@ async def test_many_runs_agree(hands: bool, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_handed_tokens_mean_the_same_at_every_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flow as written, each step of lowering and each way of optimising."""
+    """C6: tokens go on as they are only where the program says so."""
     _eager(monkeypatch)
     for seed in range(30):
         trial = Trial(seed, hands=True)

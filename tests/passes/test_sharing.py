@@ -141,6 +141,43 @@ def test_a_constant_start_is_kept_though_no_boundary_ends_it() -> None:
         assert bytes(sequence.prompt).decode() == f"{start}why\n"
 
 
+def test_a_long_start_is_kept_after_a_short_one_that_two_prompts_share() -> None:
+    one, two = "x" * WORTH_KEEPING, "y" * WORTH_KEEPING
+    done = run(module_of(flow_of("main", [f"- {one}", f"- {two}"])), TARGET, PIPELINES["O1"])
+    assert sorted(prefix.text for prefix in done.prefixes) == ["- ", one, two]
+
+
+def test_a_prompt_is_cut_where_those_of_other_programs_leave_it() -> None:
+    """Then what a program fills is there, as a context, for whichever of the others comes next."""
+    for seed in range(40):
+        rng = Random(seed)
+        own, others = prompts(rng, rng.randint(1, 3)), prompts(rng, 4)
+        starts = {"m": [tuple(text.encode()) for text in others]}
+        target = TARGET.with_starts(starts)
+        split = run(module_of(flow_of("main", own)), target, ("tokenize", "split-prefixes"))
+        assert run(split, target, ("split-prefixes",)) == split
+        done = run(module_of(flow_of("main", own)), target, PIPELINES["O1"])
+        outcome = evaluate(done, "main", {"q": ""}, target=target, natives={})
+        wanted = {tuple(text.encode()) for text in own}
+        assert {one.prompt for one in outcome.sequences.values()} == wanted
+        assert outcome.filled == size_of_tree(wanted)
+        for text in wanted:
+            shared = {_common(text, other) for other in starts["m"]} - {(), text}
+            assert shared <= _contexts(done)
+
+
+def _common(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return max(_prefixes([one]) & _prefixes([other]), key=len, default=())
+
+
+def _contexts(module: Module) -> set[tuple[int, ...]]:
+    """What the prefixes of a module have read."""
+    whole: dict[str | None, tuple[int, ...]] = {None: ()}
+    for prefix in module.prefixes:
+        whole[prefix.name] = whole[prefix.parent] + prefix.ids
+    return set(whole.values())
+
+
 def with_room(kept: int) -> Target:
     return Target({"m": ModelTarget(ByteTokenizer(), None, 100_000, kept=kept)})
 

@@ -91,6 +91,7 @@ def check(encoder: Tokenizer, parts: Parts, cut: int) -> None:
 @settings(max_examples=150, deadline=None)
 @given(parts=PARTS, cut=st.integers(0, 6))
 def test_ids_are_those_of_whole_segments(name: str, parts: Parts, cut: int) -> None:
+    """C5: where pieces of a prompt are cut does not show in its tokens."""
     check(tokenizer(name), parts, cut)
 
 

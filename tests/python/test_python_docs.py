@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from commands import parrotc
+from pages import without_errors
 
 from parrotc.driver import findings
 from parrotc.ir.source import Source
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "python.md").read_text("utf-8")
-PROGRAMS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", without_errors(PAGE), re.M | re.S)
 COMMANDS = [
     line.split(" #")[0].strip()
     for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)

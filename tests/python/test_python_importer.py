@@ -106,7 +106,11 @@ def test_a_python_program_and_a_pfn_file(folder: Path) -> None:
 
 
 USES = """
+import parrotc.importer
 import app
+from app import Topic, pick
+reveal_type(pick(mail="x", docs=[]).marks)
+pick(docs=[Topic.TECH])
 reveal_type(app.pick("x"))
 reveal_type(app.make(mail="x", n=3))
 reveal_type(app.make(mail="x").topic.p)
@@ -130,6 +134,9 @@ def test_type_checkers_see_the_types(folder: Path) -> None:
     found = done_mypy.stdout
     lines = [line for line in found.splitlines() if line.startswith(("uses", "app"))]
     assert [line.split(": ", 2)[2].split("  [")[0] for line in lines] == [
+        'Revealed type is "list[int]"',
+        'Missing positional argument "mail" in call to "__call__" of "_pick"',
+        'List item 0 has incompatible type "Topic"; expected "Doc"',
         'Revealed type is "app.Doc"',
         'Revealed type is "app._make_outputs"',
         'Revealed type is "float"',

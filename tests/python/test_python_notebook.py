@@ -4,13 +4,14 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import parrotc
-from parrotc import Graph, RunError
+from parrotc import Chat, Graph, RunError
 from parrotc.eager.service import Service
 from parrotc.settings import Settings
 
@@ -68,6 +69,31 @@ def test_a_variable(app: ModuleType, graph: Graph) -> None:
     with pytest.raises(RunError):
         failed.get()
     assert "KeyError" in failed._repr_html_() and "<b>'" not in failed._repr_html_()
+
+
+def test_a_variable_of_a_flow_shows_its_graph(app: ModuleType, graph: Graph) -> None:
+    both = app.twice.start("x")
+    native = app.broken(both)
+    html = both._repr_html_()
+    assert ("<svg" in html or "flowchart" in html) and both.state == "waiting"
+    assert "<svg" not in native._repr_html_() and "flowchart" not in native._repr_html_()
+
+
+def test_a_prompt_with_its_values(app: ModuleType, graph: Graph) -> None:
+    """Values as they are, defaults too; what is open, by its name; of a function, nothing else."""
+    assert "Note &lt;A &amp; B&gt;" in app.note("A & B")._repr_html_()
+    assert "Note &lt;‹text›&gt;" in app.note._repr_html_()
+
+
+def test_a_chat(graph: Graph) -> None:
+    with Chat("Be <brief>.", service=graph.service) as chat:
+        empty = chat._repr_html_()
+        assert "Be &lt;brief&gt;." in empty and "assistant" not in empty
+        said = chat.say("Hello & bye", max_tokens=6)
+        html = chat._repr_html_()
+        assert "2 user" in html and "Hello &amp; bye" in html and "3 assistant" in html
+        assert escape(said) in html and f"{chat.tokens} tokens" in html
+        assert chat._repr_mimebundle_() == {"text/plain": repr(chat), "text/html": html}
 
 
 def test_a_long_value_is_cut(app: ModuleType, graph: Graph) -> None:

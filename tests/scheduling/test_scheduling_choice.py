@@ -16,6 +16,7 @@ from schedules import (
     held_by,
     most_held,
     place_all,
+    placed,
     scheduler,
     tasks,
     units_of,
@@ -84,49 +85,58 @@ def reference_choice(
     if not options:
         return None
 
+    def resident(model: Model) -> int:
+        return task.total - task.own - model.missing(task) if config.ctx_aware else 0
+
+    def step(model: Model) -> float:
+        return model.spec.cost.step(held_by(model.spec, [*model.running, task]))
+
     def times(model: Model) -> tuple[float, float]:
         """When it would be done, and by how much that is too late."""
-        missing = model.missing(task) if config.ctx_aware else task.total - task.own
         begin = max(now, model.filled_at)
-        filled = begin + (task.new_tokens + missing) * model.spec.cost.fill
-        step = model.spec.cost.step(held_by(model.spec, [*model.running, task]))
-        finish = filled + task.expected_tokens * step
+        filled = (
+            begin + (task.total - task.expected_tokens - resident(model)) * model.spec.cost.fill
+        )
+        finish = filled + task.expected_tokens * step(model)
         if task.criteria is Criteria.TTFT:
-            return finish, max(0.0, filled + step - (now + (task.target or 0)))
+            return finish, max(0.0, filled + step(model) - (now + (task.target or 0)))
         if task.criteria is Criteria.DEADLINE:
             after = max(0.0, task.rank - (finish - begin))
             return finish, max(0.0, finish + after - (task.target or 0))
         return finish, 0.0
 
+    def cost(model: Model) -> float:
+        return times(model)[0] - resident(model) * model.spec.cost.fill
+
     kept = [model for model in options if not times(model)[1]]
     if not kept:
         return min(options, key=lambda m: (*reversed(times(m)), m.spec.name)).spec.name
-    earliest = min(times(model)[0] for model in kept)
-    in_time = [m for m in kept if times(m)[0] <= earliest + config.slack * (earliest - now)]
+    cheapest = min(kept, key=cost)
+    most = cost(cheapest) + (step(cheapest) if config.packed else 0.0)
+    as_good = [model for model in kept if cost(model) <= most]
 
     def preference(model: Model) -> tuple[float, ...]:
-        resident = task.total - task.own - model.missing(task) if config.ctx_aware else 0
         order = (task.kind, None).index(model.kind) if model in near and model.kind in (
             task.kind, None) else 2  # fmt: skip
         room = most_held(model.spec, model.running, config) - held_by(model.spec, model.running)
-        return (-resident, order, room, int(model.spec.name[1:]))
+        return (-resident(model), order, room, int(model.spec.name[1:]))
 
-    return min(in_time, key=preference).spec.name
+    return min(as_good, key=preference).spec.name
 
 
 @given(
     makers=st.lists(tasks(grouped=False), min_size=1, max_size=20),
     aware=st.booleans(),
-    slack=st.sampled_from([0.0, 0.3, 2.0]),
+    packed=st.booleans(),
     seed=st.integers(0, 2**32),
 )
 @settings(deadline=None)
 def test_the_engine_is_the_one_that_the_rule_names(
-    makers: list[Callable[[int], Task]], aware: bool, slack: float, seed: int
+    makers: list[Callable[[int], Task]], aware: bool, packed: bool, seed: int
 ) -> None:
     random = Random(seed)
     config = SchedulerConfig(
-        **PLAIN | {"ctx_aware": aware}, slack=slack, probes=8, patience=1e9, lookahead=100
+        **PLAIN | {"ctx_aware": aware}, packed=packed, probes=8, patience=1e9, lookahead=100
     )
     sched = Scheduler(config)
     models = []
@@ -171,7 +181,7 @@ def test_capacity_for_a_latency_target_is_bytes_a_step() -> None:
     for calls, together in ((4, 4), (5, 4)):  # of 10 tokens each
         tpot = {"criteria": Criteria.TPOT, "target": 0.11 + 1e-9}
         waiting = [call(i, new_tokens=5, expected_tokens=5, **tpot) for i in range(calls)]
-        found = place_all(scheduler(2, spec={"cost": cost}, slack=9.0), waiting)
+        found = place_all(scheduler(1, spec={"cost": cost}), waiting)
         assert len(found["e0"]) == together
 
 
@@ -194,6 +204,35 @@ def test_a_promise_keeps_others_away() -> None:
     assert [d.task.id for d in sched.schedule(1.0).dispatched] == ["bulk"]
 
 
+def test_a_call_that_an_engine_has_failed_waits_for_another() -> None:
+    """Even where its prefix is, and though the other is full and nothing else runs there."""
+    node = PrefixNode("p", 100)
+    sched = scheduler(2, spec={"slots": 1})
+    assert place_all(sched, [call("a", prefix=(node,))]) == {"e0": ["a"]}
+    assert place_all(sched, [call("b")]) == {"e1": ["b"]}
+    sched.finish("a", 1.0)
+    again = call("c", prefix=(node,), avoid=frozenset({"e0"}))
+    assert place_all(sched, [again], 1.0) == {}
+    sched.finish("b", 2.0)
+    assert placed(sched.schedule(2.0)) == [("c", "e1")]
+
+
+def test_a_call_that_all_engines_have_failed_goes_where_it_can() -> None:
+    sched = scheduler(2)
+    both = frozenset({"e0", "e1"})
+    assert place_all(sched, [call("a", avoid=both)]) == {"e0": ["a"]}
+    sched.engine_died("e1", 1.0, "gone", blame=())
+    assert place_all(sched, [call("b", avoid=frozenset({"e0"}))], 1.0) == {"e0": ["b"]}
+
+
+def test_only_an_engine_that_could_have_it_is_waited_for() -> None:
+    sched = scheduler(1)
+    sched.add_engine(engine(1, context_length=10), 0.0)
+    sched.add_engine(engine(2, role="latency"), 0.0)
+    long = call("a", prefix=(PrefixNode("p", 100),), avoid=frozenset({"e0"}))
+    assert place_all(sched, [long]) == {"e0": ["a"]}
+
+
 def test_latency_and_throughput_work_are_kept_apart() -> None:
     mixed = [chat("a"), call("b"), chat("c"), call("d")]
     assert place_all(scheduler(3), mixed) == {"e0": ["a", "c"], "e1": ["b", "d"]}
@@ -209,15 +248,17 @@ def test_roles_say_who_takes_what() -> None:
 
 
 def test_a_deadline_outweighs_packing_and_prefixes() -> None:
-    """The engine with the prefix has much to fill: the call would be late there."""
-    prefix = (PrefixNode("p", 100),)
+    """The engine with the prefix has much to fill, though less than twice that prefix: the call
+    would be later there, and is best there unless it would be late."""
+    prefix = (PrefixNode("p", 7000),)
     for target, expected in ((1000.0, "e0"), (12.0, "e1")):
-        sched = scheduler(2, spec={"cost": SLOW}, slack=10.0)
+        sched = scheduler(2, spec={"cost": SLOW})
         sched.learn_prefix("e0", prefix)
         sched.submit(call("busy", new_tokens=10_000, expected_tokens=1, prefix=prefix), 0.0)
         assert sched.schedule(0.0).dispatched[0].engine == "e0"
         hurry = {"criteria": Criteria.DEADLINE, "target": target}
-        sched.submit(call("next", prefix=prefix, new_tokens=900, **hurry), 0.0)
+        task = call("next", prefix=prefix, new_tokens=900, expected_tokens=1, **hurry)
+        sched.submit(task, 0.0)
         assert sched.schedule(0.0).dispatched[0].engine == expected
 
 
@@ -266,7 +307,7 @@ def test_where_all_are_late_the_least_late_is_best() -> None:
 
 def test_an_engine_of_the_other_kind_is_the_last_resort() -> None:
     """Even where the call would be done there sooner."""
-    sched = scheduler(2, slack=0.0)
+    sched = scheduler(2, packed=False)
     assert place_all(sched, [chat("long", new_tokens=10_000)]) == {"e0": ["long"]}
     assert place_all(sched, [call("bulk")]) == {"e1": ["bulk"]}
     assert place_all(sched, [chat("short")]) == {"e0": ["short"]}

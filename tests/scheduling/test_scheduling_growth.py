@@ -56,7 +56,7 @@ def run(sched: Scheduler, first: int, count: int, *, at_once: bool) -> None:
 def test_looks_at_engines_for_each_call(
     monkeypatch: pytest.MonkeyPatch, grown: str, engines: tuple[int, int], at_once: bool
 ) -> None:
-    """How often an engine is asked whether it has room, a call; and how often heaps are read."""
+    """P1: how often an engine is asked whether it has room, a call; how often heaps are read."""
     looks = 0
 
     def counted(original: Any) -> Any:

@@ -102,6 +102,25 @@ def test_who_was_away_has_saved_up_nothing() -> None:
     assert served.count("b") == 4
 
 
+@pytest.mark.parametrize("hogged", [0, 5, 200])
+def test_what_was_had_of_one_model_is_not_held_against_anybody_at_another(hogged: int) -> None:
+    """Engines of another model are another's to wait for: each has its half of this one."""
+    sched = scheduler(spec={"slots": 1}, patience=1e9)
+    sched.add_engine(engine(1, model="idle", slots=1), 0.0)
+    for number in range(hogged):
+        sched.submit(call(f"alone{number}", tenant="a", model="idle", new_tokens=1000), 0.0)
+        sched.finish(sched.schedule(0.0).dispatched[0].task.id, 0.0)
+    for number in range(20):
+        for tenant in "ab":
+            sched.submit(call(f"{tenant}{number}", tenant=tenant), 0.0)
+    served: Counter[str] = Counter()
+    for _ in range(20):
+        (dispatch,) = sched.schedule(0.0).dispatched
+        served[dispatch.task.tenant] += 1
+        sched.finish(dispatch.task.id, 0.0)
+    assert served == {"a": 10, "b": 10}
+
+
 def test_what_a_call_really_took_is_settled() -> None:
     """A tenant whose calls take longer than was thought is served less."""
     sched = scheduler(spec={"slots": 1}, patience=1e9)
@@ -175,6 +194,21 @@ def test_only_engines_for_its_kind_count() -> None:
     with pytest.raises(Refused, match="more than any engine"):
         sched.submit(chat("long", new_tokens=500), 0.0)
     sched.submit(call("long", new_tokens=500), 0.0)
+
+
+def test_an_engine_that_has_refused_a_call_never_gets_it() -> None:
+    """The call waits for another; where there is none it is given up, as what is too large."""
+    sched = scheduler(2, spec={"slots": 1}, grace=5.0)
+    sched.submit(call("busy", refused=frozenset({"e1"})), 0.0)
+    assert sched.schedule(0.0).dispatched[0].engine == "e0"
+    sched.submit(call("next", refused=frozenset({"e1"})), 0.0)
+    assert sched.schedule(0.0).dispatched == ()
+    sched.engine_died("e0", 1.0, "gone", blame=())
+    assert sched.schedule(2.0).failed == (), "it may come back"
+    assert {each.reason for each in sched.schedule(7.0).failed} == {Reason.NEVER_FITS}
+    with pytest.raises(Refused, match="large enough have refused it") as refused:
+        sched.submit(call("late", refused=frozenset({"e1"})), 7.0)
+    assert refused.value.reason is Reason.NEVER_FITS
 
 
 def test_idle_tenants_are_forgotten() -> None:

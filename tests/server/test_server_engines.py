@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from yarl import URL
 
 from parrotc.runtime.engines.config import CoreAddress
 from parrotc.runtime.engines.http.membership import member_of
+from parrotc.runtime.engines.protocol import Ability, EngineInfo, Speed
+from parrotc.runtime.engines.reference import ReferenceEngine
+from parrotc.runtime.scheduling.engines import Role
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -81,6 +85,7 @@ async def test_r3_what_ran_on_an_engine_that_dies_is_said_by_another() -> None:
         ({"engine_config": {"model": "x", "port": 1}}, 400, "unreachable"),
         ({"engine_config": {"model": "x"}, "url": "file:///etc/passwd"}, 400, "unreachable"),
         ({"engine_config": {}}, 400, "invalid"),
+        ({"engine_config": {"model": "x", "role": "boss"}}, 400, "invalid"),
         ({}, 400, "invalid"),
     ],
 )
@@ -89,6 +94,26 @@ async def test_what_is_no_engine(body: Any, status: int, code: str) -> None:
         found, answer = await front.ask("POST", "/register_engine", body)
         assert (found, answer["error"]["code"]) == (status, code), answer
         assert len(front.core.engines()) == 1
+
+
+async def test_what_an_engine_can_do_is_known_to_the_core() -> None:
+    """Over HTTP as in process: its room, its kind, and what it is for."""
+
+    class Small(ReferenceEngine):
+        async def ping(self) -> EngineInfo:
+            ability = Ability(slots=3, tokens=70_000, caches=False, speed=Speed(0.01, 1e-5, 1e-3))
+            return replace(await super().ping(), ability=ability)
+
+    async with fronted(Small()) as front, served(Small()) as far:
+        body = {"engine_config": {"name": "far", "model": "m", "role": "latency"}, "url": far.url}
+        assert (await front.ask("POST", "/register_engine", body))[0] == 200
+        here, there = (view.spec for view in front.core.engines())
+        assert (here.role, there.role) == (Role.MIXED, Role.LATENCY)
+        for spec in (here, there):
+            assert (spec.slots, spec.tokens, spec.caches) == (3, 70_000, False)
+            assert spec.cost.step(1000) == pytest.approx(0.02)
+        _, listed = await front.ask("GET", "/v1/engines")
+        assert [one["role"] for one in listed["engines"]] == ["mixed", "latency"]
 
 
 async def test_parrots_payloads() -> None:

@@ -1,9 +1,10 @@
-"""A session of a core, over HTTP, and its semantic variables."""
+"""A session of a core, over HTTP."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 from weakref import finalize
 
@@ -13,9 +14,13 @@ from parrotc.background import Background
 from parrotc.ir.diagnostic import Diagnostic
 from parrotc.runtime.errors import Failed, Failure, RunError, RunTimeout
 
-VARIABLE = "/v1/semantic_var"
 _SESSION = "/v1/session"
 _CONNECT = 30.0  # seconds
+_WAITING = 7200.0  # a core that lives answers at its `max_get`: an hour, if its config says nothing
+_LISTENING = 60.0  # a core that lives says every few seconds that it does
+_PLAIN: Mapping[str, str] = {}
+_KEY = "give one to the machine: `P.VirtualMachine(…, api_key=…)`"
+_EVENTS = {"Accept": "text/event-stream"}
 
 
 class Core:
@@ -37,6 +42,10 @@ class Core:
         """What the core answers. Raises `RunError` for what it refuses, or has failed to do."""
         return await self._line.ask(method, path, body)
 
+    def listen(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[tuple[str, Any]]:
+        """The events of a stream: the name of each, and what it says. Raises as `ask` does."""
+        return self._line.listen(path, body)
+
 
 class _Line:
     """The connection, on the event loop of the core."""
@@ -48,9 +57,22 @@ class _Line:
         self._who: asyncio.Task[Mapping[str, str]] | None = None
 
     async def ask(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        if self._who is None:
-            self._who = asyncio.ensure_future(self._open())
-        return await self._send(method, path, {**await asyncio.shield(self._who), **body})
+        return await self._send(method, path, {**await self._credentials(), **body})
+
+    async def listen(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[tuple[str, Any]]:
+        body = {**await self._credentials(), **body}
+        try:
+            async with self._request("GET", path, body, _LISTENING, _EVENTS) as response:
+                if response.status >= 400:
+                    raise _refused(response.status, await response.json(content_type=None))
+                async for name, said in _events(response.content):
+                    if name == "error":
+                        raise _refused(0, said)
+                    yield name, said
+        except RunError:
+            raise  # it may be a `TimeoutError`, which is an `OSError`
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._unanswered(error) from None
 
     async def close(self) -> None:
         if self._http is None:
@@ -61,106 +83,69 @@ class _Line:
                 await self._send("DELETE", f"{_SESSION}/{who['session_id']}", who)
         await self._http.close()
 
+    async def _credentials(self) -> Mapping[str, str]:
+        """The session's, which is opened now if it is not."""
+        if self._who is None:
+            self._who = asyncio.ensure_future(self._open())
+        return await asyncio.shield(self._who)
+
     async def _open(self) -> Mapping[str, str]:
         body = {"api_key": self._api_key} if self._api_key else {}
-        opened = await self._send("POST", _SESSION, body)
+        opened = await self._send("POST", _SESSION, body, _KEY)
         return {name: opened[name] for name in ("session_id", "session_auth")}
 
-    async def _send(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        if self._http is None:
-            limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
-            self._http = aiohttp.ClientSession(timeout=limits)
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any], unknown: str = ""
+    ) -> Any:
+        """`unknown` says what to do where the core does not know who asks."""
         try:
-            async with self._http.request(method, self._address + path, json=body) as response:
+            async with self._request(method, path, body, _WAITING) as response:
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            message = f"the core at {self._address} did not answer: {error or type(error).__name__}"
-            failed = Failed("E0624", message, help="start one with `parrotc serve`")
-            raise RunError(failed.at(None)) from None
+            raise self._unanswered(error) from None
         if response.status >= 400:
-            raise _refused(response.status, answer.get("error", {}))
+            raise _refused(response.status, answer, unknown if response.status == 401 else "")
         return answer
 
-
-class RemoteVariable:
-    """A variable of a core. `taken` gives its id, when the core has named it; `filling`, if it is
-    there, is done when this process has set it. `sources` are what it is made from."""
-
-    def __init__(
+    def _request(
         self,
-        core: Core,
-        taken: "Future[str]",
-        sources: "Sequence[RemoteVariable]" = (),
-    ) -> None:
-        self._core = core
-        self.taken = taken
-        self.filling: Future[None] | None = None
-        self._sources = tuple(sources)
-        self._value: str | None = None
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        silence: float,
+        headers: Mapping[str, str] = _PLAIN,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """`silence` is how long the core may say nothing, in seconds."""
+        if self._http is None:
+            self._http = aiohttp.ClientSession()
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=silence)
+        url = self._address + path
+        return self._http.request(method, url, json=body, headers=headers, timeout=limits)
 
-    @property
-    def var_id(self) -> str:
-        return self.taken.result()
-
-    @property
-    def is_ready(self) -> bool:
-        return self._value is not None or bool(self._core.result(self._is_ready()))
-
-    def get(self, criteria: str | None = None, *, timeout: float | None = None) -> str:
-        return str(self._core.result(self.value(criteria, timeout)))
-
-    async def aget(self, criteria: str | None = None, *, timeout: float | None = None) -> str:
-        work = self._core.start(self.value(criteria, timeout))
-        return str(await asyncio.wrap_future(work))
-
-    def set(self, value: Any) -> None:
-        self._core.result(self.fill(str(value)))
-
-    # on the event loop of the core
-
-    async def fill(self, value: str) -> None:
-        name = await known(self.taken)
-        await self._core.ask("POST", f"{VARIABLE}/{name}", {"content": value})
-
-    async def value(self, criteria: str | None, timeout: float | None = None) -> str:
-        """What the core gives. Raises the first cause, also where that lies in this process."""
-        if self._value is None:
-            try:
-                name = await known(self.taken)
-                body = {"criteria": criteria, "timeout": timeout}
-                asked = {name: value for name, value in body.items() if value is not None}
-                answer = await self._core.ask("GET", f"{VARIABLE}/{name}", asked)
-            except RunError as error:
-                raise self._failed() or error from None
-            self._value = answer["content"]
-            self._sources = ()
-        return self._value
-
-    def _failed(self) -> BaseException | None:
-        """What kept this process from setting it, or what it is made from."""
-        if self.filling is not None and self.filling.done():
-            return self.filling.exception()
-        found = (source._failed() for source in self._sources)
-        return next((error for error in found if error is not None), None)
-
-    async def _is_ready(self) -> bool:
-        name = await known(self.taken)
-        listed = await self._core.ask("GET", VARIABLE, {})
-        return any(one["var_id"] == name and one["state"] == "ready" for one in listed["vars"])
+    def _unanswered(self, error: Exception) -> RunError:
+        message = f"the core at {self._address} did not answer: {error or type(error).__name__}"
+        return RunError(Failed("E0624", message, help="start one with `parrotc serve`").at(None))
 
 
-async def known(taken: "Future[str]") -> str:
-    """The id of a variable, when the core has named it."""
-    return await asyncio.shield(asyncio.wrap_future(taken))
+async def _events(stream: aiohttp.StreamReader) -> AsyncIterator[tuple[str, Any]]:
+    """Server-sent events whose data is JSON; lines of any length."""
+    held = b""
+    async for chunk in stream.iter_any():
+        *whole, held = (held + chunk).split(b"\n\n")
+        for event in whole:
+            lines = dict(line.partition(": ")[::2] for line in event.decode().splitlines())
+            if "data" in lines:  # and no comment
+                yield lines.get("event", ""), json.loads(lines["data"])
 
 
-def _refused(status: int, error: Mapping[str, Any]) -> RunError:
-    """What a core says of a request that it did not do."""
+def _refused(status: int, answer: Mapping[str, Any], help: str = "") -> RunError:
+    """What a core says of a request that it did not do, or did not do to its end."""
+    error = answer.get("error", {})
     code = str(error.get("code", ""))
     message = str(error.get("message", "")) or f"the core answered with status {status}"
     known = code if code[:1] == "E" and code[1:].isdigit() else "E0624"
     if status == 408:
         return RunTimeout(Failed("E0612", message).at(None))
     notes = tuple(map(str, error.get("notes") or ()))
-    diagnostic = Diagnostic(known, message, notes=notes, help=str(error.get("help") or ""))
+    diagnostic = Diagnostic(known, message, notes=notes, help=help or str(error.get("help") or ""))
     return RunError(Failure(diagnostic))

@@ -16,6 +16,7 @@ from parrotc.compat.parrot.sampling import PerformanceCriteria
 from parrotc.compat.parrot.templates import Written, callee_of, pieces_of
 from parrotc.compat.parrot.transforms import Conversation, Formatter
 from parrotc.compat.parrot.variables import SemanticVariable
+from parrotc.eager.callterms import PLAIN, CallTerms
 from parrotc.eager.fields import field_names
 from parrotc.eager.library import Callee
 from parrotc.eager.place import Place
@@ -27,7 +28,9 @@ TIMEOUT = 60.0  # seconds, of a native function that says nothing
 
 
 class BasicFunction:
-    """What all functions have in common."""
+    """What all functions have in common. `terms` are those of each of its calls."""
+
+    terms = PLAIN
 
     def __init__(self, name: str, params: Sequence[Parameter]) -> None:
         self.name = name
@@ -155,12 +158,13 @@ class CompiledFunction(BasicFunction):
     """A `@pfunc`, a `@flow` or one of a `.pfn` file, called in Parrot's way. Its values are typed:
     inputs are not made texts, and `get` gives what the function is declared to give."""
 
-    def __init__(self, callee: Callee) -> None:
+    def __init__(self, callee: Callee, terms: CallTerms = PLAIN) -> None:
         inputs = [Parameter(p.value.name, ParamType.INPUT_PYOBJ) for p in callee.flow.params]
         names = field_names(callee.flow.result.type) or (_unused(callee),)
         outputs = [Parameter(name, ParamType.OUTPUT_LOC) for name in names]
         super().__init__(callee.name, [*inputs, *outputs])
         self._callee = callee
+        self.terms = terms
 
     @property
     def callee(self) -> Callee:
@@ -171,7 +175,7 @@ class CompiledFunction(BasicFunction):
 
     def with_(self, **policies: Any) -> "CompiledFunction":
         """The function with policies, as in `docs/python.md`. Raises `TypeError`."""
-        return CompiledFunction(asked(self._callee, policies))
+        return CompiledFunction(*asked(self._callee, policies))
 
 
 def semantic_function(

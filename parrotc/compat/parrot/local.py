@@ -50,7 +50,7 @@ class LocalBackend:
         function = call.function
         criteria = function.criteria if isinstance(function, SemanticFunction) else None
         inputs = {name: self._argument(given) for name, given in call.inputs.items()}
-        result = self.graph.call(function.callee, (), inputs, call.place, criteria)
+        result = self.graph.call(function.callee, (), inputs, call.place, criteria, function.terms)
         if isinstance(function, NativeFunction):
             self._note_effect(result)
         for name, variable in call.outputs.items():

@@ -259,7 +259,8 @@ class VirtualMachine:
         except ImportError as error:
             help_ = "pip install 'parrotc[serve]'"
             raise ImportError(f"a core cannot be talked to ({error}): {help_}") from error
+        from parrotc.compat.parrot.conversations import Conversation
         from parrotc.compat.parrot.remote import RemoteBackend
 
-        core = Core(address, api_key)
-        return lambda name: RemoteBackend(core)
+        core, contexts = Core(address, api_key), dict[str, Conversation]()
+        return lambda name: RemoteBackend(core, contexts)

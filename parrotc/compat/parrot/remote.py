@@ -5,26 +5,50 @@ sent when the core has named that. Native functions run here, in threads, as no 
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from parrotc.compat.parrot.calls import Call
-from parrotc.compat.parrot.core import VARIABLE, Core, RemoteVariable, known
+from parrotc.compat.parrot.conversations import Conversation, Given
+from parrotc.compat.parrot.core import Core
 from parrotc.compat.parrot.functions import NativeFunction, SemanticFunction
+from parrotc.compat.parrot.remotevars import VARIABLE, RemoteDraws, RemoteVariable, known
+from parrotc.compat.parrot.sampling import SamplingConfig
 from parrotc.compat.parrot.templates import template_of
 from parrotc.compat.parrot.variables import SemanticVariable
+from parrotc.ir.tokenhash import draw_key
+from parrotc.lower.template import Piece, Speak
 from parrotc.runtime.errors import Failed, Failure, RunError
 
 _CALL = "/v1/semantic_call"
+_NONE: Mapping[str, Any] = {}
+
+
+def _as_it_is(name: str) -> str:
+    return name
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a call is sent as; `name` is what a parameter of its function is called there."""
+
+    pieces: Sequence[Piece]
+    models: Sequence[str]
+    model_type: str
+    name: Callable[[str], str] = _as_it_is
 
 
 class RemoteBackend:
     """One scope of a virtual machine on a core."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, contexts: dict[str, Conversation]) -> None:
+        """`contexts` are those of the machine: what was left for the next stateful call of each
+        function, by its name."""
         self._core = core
+        self._contexts = contexts
         self._sent: list[Future[Any]] = []
 
     def submit(self, call: Call) -> None:
@@ -41,10 +65,18 @@ class RemoteBackend:
                 )
 
     def take_turn(self, call: Call, successor: str | None) -> None:
-        raise TypeError(
-            f"`{call.function.name}` is called statefully, and a core keeps no context for that;"
-            " conversations run in this process: `P.VirtualMachine()` without an address"
-        )
+        """Send the next turn of a conversation, and bind its outputs."""
+        function = call.function
+        assert isinstance(function, SemanticFunction)
+        held = self._contexts.pop(function.name, None) or Conversation.of(function)
+        _require_text(function)
+        turn = held.turn(function, self._inputs(call))
+        outputs: dict[str, RemoteVariable] = {}
+        if function.outputs:
+            template = Template(turn.pieces, turn.models, turn.model_type, turn.name)
+            outputs = self._call(call, function, template, turn.given)
+        if successor is not None:
+            self._contexts[successor] = turn.left(outputs)
 
     def input(self, variable: SemanticVariable) -> RemoteVariable:
         return RemoteVariable(self._core, self._created(variable))
@@ -62,48 +94,80 @@ class RemoteBackend:
     # --- semantic calls ---
 
     def _semantic(self, call: Call, function: SemanticFunction) -> None:
-        if any(param.config.n > 1 for param in function.outputs):
-            raise TypeError(f"`{function.name}` has outputs of several draws; a core draws one")
-        body: dict[str, Any] = {
-            "template": template_of(function.pieces),
-            "func_name": function.name,
-            "models": list(function.models),
-            "model_type": function.model_type,
-        }
-        if function.criteria is not None:
-            body["output_criteria"] = function.criteria
-        given = {name: self._given(value) for name, value in call.inputs.items()}
-        bound = {n: v.held for n, v in call.outputs.items() if isinstance(v.held, RemoteVariable)}
-        sent = self._start(self._send(call, function, body, given, bound))
+        _require_text(function)
+        template = Template(function.pieces, function.models, function.model_type)
+        inputs = self._inputs(call)
+        count = max(param.config.n for param in function.outputs)
+        if count == 1:
+            self._call(call, function, template, inputs)
+            return
+        if any(variable.held is not None for variable in call.outputs.values()):
+            raise TypeError(f"`{function.name}` gives lists, and an output is a text")
+        each = [self._send(call, function, template, inputs, draw=n) for n in range(count)]
         for name, variable in call.outputs.items():
-            if name not in bound:
-                taken = _then(sent, name)
-                variable.bind(RemoteVariable(self._core, taken, sources=_variables(given)))
+            draws = [self._made(sent, name, inputs) for sent in each]
+            variable.bind(RemoteDraws(self._core, draws))
 
-    async def _send(
+    def _call(
         self,
         call: Call,
         function: SemanticFunction,
-        body: dict[str, Any],
-        given: Mapping[str, "str | RemoteVariable"],
-        bound: Mapping[str, RemoteVariable],
-    ) -> dict[str, str]:
+        template: "Template",
+        given: Mapping[str, Given],
+    ) -> dict[str, RemoteVariable]:
+        """Send a call that draws once: its outputs, to which its variables are bound."""
+        bound = {n: v.held for n, v in call.outputs.items() if isinstance(v.held, RemoteVariable)}
+        sent = self._send(call, function, template, given, bound)
+        for name, variable in call.outputs.items():
+            if name not in bound:
+                bound[name] = self._made(sent, name, given)
+                variable.bind(bound[name])
+        return bound
+
+    def _made(
+        self, sent: "Future[dict[str, str]]", name: str, given: Mapping[str, Given]
+    ) -> RemoteVariable:
+        return RemoteVariable(self._core, _then(sent, name), sources=_variables(given))
+
+    def _send(
+        self,
+        call: Call,
+        function: SemanticFunction,
+        template: "Template",
+        given: Mapping[str, Given],
+        bound: Mapping[str, RemoteVariable] = _NONE,
+        draw: int | None = None,
+    ) -> "Future[dict[str, str]]":
         """The ids of the outputs, by name."""
-        parameters = [
-            {"name": name, "is_output": False, **await _reference(value)}
-            for name, value in given.items()
-        ]
-        for param in function.outputs:
-            config = param.config.model_dump(exclude={"n"}, exclude_defaults=True)
-            held = await _reference(bound[param.name]) if param.name in bound else {}
-            parameters.append(
-                {"name": param.name, "is_output": True, "sampling_config": config, **held}
-            )
-        try:
-            taken = await self._core.ask("POST", _CALL, {**body, "parameters": parameters})
-        except RunError as error:
-            raise RunError(call.place.explained(Failure(error.diagnostic))) from None
-        return {one["parameter_name"]: one["var_id"] for one in taken["param_info"]}
+        body: dict[str, Any] = {
+            "template": template_of(template.pieces),
+            "func_name": function.name,
+            "models": list(template.models),
+            "model_type": template.model_type,
+        }
+        if function.criteria is not None:
+            body["output_criteria"] = function.criteria
+        bound = dict(bound)  # as it is now
+
+        async def send() -> dict[str, str]:
+            parameters = [
+                {"name": name, "is_output": False, **await _reference(value)}
+                for name, value in given.items()
+            ]
+            for param in function.outputs:
+                held = await _reference(bound[param.name]) if param.name in bound else {}
+                config = _config(param.config, draw)
+                name = template.name(param.name)
+                parameters.append({"name": name, "is_output": True, "sampling_config": config})
+                parameters[-1] |= held
+            try:
+                taken = await self._core.ask("POST", _CALL, {**body, "parameters": parameters})
+            except RunError as error:
+                raise RunError(call.place.explained(Failure(error.diagnostic))) from None
+            ids = {one["parameter_name"]: one["var_id"] for one in taken["param_info"]}
+            return {param.name: ids[template.name(param.name)] for param in function.outputs}
+
+        return self._start(send())
 
     # --- native calls ---
 
@@ -155,6 +219,18 @@ class RemoteBackend:
 
         return self._start(create())
 
+    def _inputs(self, call: Call) -> dict[str, Given]:
+        """The inputs of a template. Raises `RunError` E0607 for a list of draws."""
+        inputs: dict[str, Given] = {}
+        for name, value in call.inputs.items():
+            given = self._given(value)
+            if isinstance(given, RemoteDraws):
+                message = f"{name}: a `str` is wanted, and `{value.name}` is a `list<str>`"
+                help_ = "join the texts in a native function"
+                raise RunError(Failed("E0607", message, help=help_).at(call.place.span()))
+            inputs[name] = given
+        return inputs
+
     def _given(self, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [self._given(one) for one in value]
@@ -174,11 +250,30 @@ class RemoteBackend:
         return sent
 
 
+def _require_text(function: SemanticFunction) -> None:
+    """Raises `TypeError` for messages."""
+    if any(isinstance(piece, Speak) for piece in function.pieces):
+        raise TypeError(
+            f"`{function.name}` is messages for the chat template of a model, and a core takes"
+            " text: write the conversation out with `P.ConversationTemplate(…)`, as"
+            " `P.vicuna_template` does, or run it in this process: `P.VirtualMachine()` without an"
+            " address"
+        )
+
+
+def _config(config: SamplingConfig, draw: int | None) -> dict[str, Any]:
+    """How an output is drawn; each of several draws has a seed of its own, if there is one."""
+    said: dict[str, Any] = config.model_dump(exclude={"n"}, exclude_defaults=True)
+    if draw is not None and config.seed is not None:
+        said["seed"] = draw_key(config.seed, "", (draw,)) >> 1  # 63 bits, as seeds have
+    return said
+
+
 def _variables(given: Mapping[str, Any]) -> list[RemoteVariable]:
     return [value for value in given.values() if isinstance(value, RemoteVariable)]
 
 
-async def _reference(value: "str | RemoteVariable") -> dict[str, str]:
+async def _reference(value: Given) -> dict[str, Any]:
     if isinstance(value, RemoteVariable):
         return {"var_id": await known(value.taken)}
     return {"value": str(value)}
@@ -187,7 +282,7 @@ async def _reference(value: "str | RemoteVariable") -> dict[str, str]:
 async def _value(value: Any) -> Any:
     if isinstance(value, list):
         return [await _value(one) for one in value]
-    return await value.value(None) if isinstance(value, RemoteVariable) else value
+    return await value.value() if isinstance(value, RemoteVariable | RemoteDraws) else value
 
 
 def _then(sent: "Future[dict[str, str]]", name: str) -> "Future[str]":

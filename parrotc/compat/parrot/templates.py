@@ -103,7 +103,7 @@ def template_of(pieces: Sequence[Piece]) -> str:
             case Read() | Make():
                 parts.append("{{" + piece.name + "}}")
             case Speak():
-                raise TypeError("a template of a core is text: `P.model_template` runs in process")
+                raise AssertionError("messages have no place in a template of a core")
     return "".join(parts)
 
 

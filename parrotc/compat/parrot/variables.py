@@ -4,6 +4,7 @@ Its value comes from whatever it is bound to: a call that gives it, in a graph o
 in a core, or `set`.
 """
 
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any, Protocol
 
@@ -24,6 +25,10 @@ class Held(Protocol):
     async def aget(self, criteria: str | None = None, *, timeout: float | None = None) -> Any: ...
 
     def set(self, value: Any) -> None: ...
+
+    def stream(self, *, timeout: float | None = None) -> Iterator[str]: ...
+
+    def astream(self, *, timeout: float | None = None) -> AsyncIterator[str]: ...
 
 
 class SemanticVariable:
@@ -70,6 +75,23 @@ class SemanticVariable:
         """The same in an `async def`."""
         held = self._source()
         return self._given if held is None else await held.aget(_goal(criteria), timeout=timeout)
+
+    def stream(self, *, timeout: float | None = None) -> Iterator[str]:
+        """The text as it is generated; all of it at once where it is made in another way.
+
+        `timeout` is what the next piece may take, in seconds. Raises as `get` does.
+        """
+        held = self._source()
+        return iter([str(self._given)]) if held is None else held.stream(timeout=timeout)
+
+    async def astream(self, *, timeout: float | None = None) -> AsyncIterator[str]:
+        """The same in an `async def`."""
+        held = self._source()
+        if held is None:
+            yield str(self._given)
+            return
+        async for piece in held.astream(timeout=timeout):
+            yield piece
 
     def set(self, content: Any) -> None:
         """Give it its value, once. Raises `RuntimeError` for one that has one, or gets it from a

@@ -12,7 +12,9 @@ import asyncio
 import os
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ import torch
 from parrotc.kernels.dense import dense
 from parrotc.kernels.gate import measure_gate
 from parrotc.kernels.worklist import Gate
+from parrotc.runtime.engines.embedded.calibration import measure_speed
 from parrotc.runtime.engines.embedded.model import PRECISIONS, Model
 from parrotc.runtime.engines.embedded.planner import Limits
 from parrotc.runtime.engines.embedded.runner import Attention, Runner, attention_for
@@ -30,6 +33,7 @@ from parrotc.runtime.engines.embedded.scheduler import Scheduler
 from parrotc.runtime.engines.embedded.shape import Shape, check_pair, load_shape
 from parrotc.runtime.engines.embedded.weights import load_weights
 from parrotc.runtime.engines.protocol import (
+    Ability,
     ContextId,
     EngineError,
     EngineInfo,
@@ -54,17 +58,25 @@ def open_embedded(
     device: str = "cpu",
     progress: Progress | None = None,
     folder: Path | None = None,
+    measured: bool = False,
+    max_context: int = 0,
     **limits: int,
 ) -> "EmbeddedEngine":
     """Load a model and start its thread. `limits` are those of `Limits`, by name; the rest is as
-    the model and the machine say. Raises `ModelError`, `ValueError` for a precision or a device
-    that does not exist and for limits that make no sense."""
+    the model and the machine say. With `measured` the engine finds out what its steps take before
+    it serves anybody, and tells (`ping`). `max_context` is how many tokens a context is to hold, 0
+    for as many as the model reads; some models compute otherwise for longer ones (`rotary.py`).
+    Raises `ModelError`, `ValueError` for a precision or a device that does not exist and for limits
+    that make no sense."""
     if precision not in PRECISIONS:
         raise ValueError(f"there is no precision `{precision}`; there are {', '.join(PRECISIONS)}")
+    if max_context < 0:
+        raise ValueError(f"a context cannot hold {max_context} tokens")
     files = resolve(spec, progress, folder=folder)
-    shape = load_shape(files)
+    shape = load_shape(files, max_context)
     tokenizer = load_tokenizer(files)
     check_pair(files.name, shape, tokenizer)
+    tokenizer.context_length = shape.context_length  # what others ask before they ask the engine
     if shape.limit and progress:
         progress(shape.limit)
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -83,6 +95,7 @@ def open_embedded(
         threads=threads,
         attention=attention,
         limits=_limits(shape, attention, limits),
+        measured=measured,
         gate=partial(
             measure_gate,
             attention.attend,
@@ -109,6 +122,7 @@ class EmbeddedEngine:
         threads: int = 0,
         attention: Attention | None = None,
         limits: Limits | None = None,
+        measured: bool = False,
         gate: Callable[[], Gate] = Gate.always,
     ) -> None:
         self.tokenizer = tokenizer
@@ -116,6 +130,8 @@ class EmbeddedEngine:
         self._precision = model.precision
         self._context_length = model.shape.context_length
         limits = limits or Limits()
+        self._ability = Ability(slots=limits.max_batch_size, tokens=limits.max_total_tokens)
+        self._limits = limits if measured else None
         self._gate = gate
         self._runner = _runner(model, limits, attention or attention_for(model))
         self._scheduler = Scheduler(self._runner, tokenizer, limits, model.shape.context_length)
@@ -216,6 +232,8 @@ class EmbeddedEngine:
         torch.set_num_threads(threads)
         with torch.inference_mode():
             self._runner.gate = self._gate()
+            if self._limits is not None:
+                self._measure(self._limits)
             while not self._is_closed:
                 self._obey()
                 try:
@@ -227,6 +245,13 @@ class EmbeddedEngine:
                     )
             self._obey()
             self._scheduler.fail(EngineError("cancelled", "the engine was closed"))
+
+    def _measure(self, limits: Limits) -> None:
+        """An engine of which nothing can be measured works all the same."""
+        with suppress(EngineError):
+            clock = time.perf_counter
+            speed = measure_speed(self._scheduler, limits, self._context_length, clock)
+            self._ability = replace(self._ability, speed=speed)
 
     def _obey(self) -> None:
         """Run all commands that wait; where there is no other work, wait for one."""
@@ -259,6 +284,7 @@ class EmbeddedEngine:
                 "preemptions": planner.preemptions,
                 "forced_tokens": scheduler.forced,
             },
+            ability=self._ability,
         )
 
 

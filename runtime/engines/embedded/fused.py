@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from parrotc.kernels.dense import LANES, Dense
+from parrotc.kernels.dense import LANES, Dense, Rounded, room
 from parrotc.runtime.engines.embedded.layers import Attend, Layer, Norm, RmsNorm
 from parrotc.runtime.engines.embedded.linear import Linear
 from parrotc.runtime.engines.embedded.quantised import Int8Linear
@@ -45,35 +45,40 @@ class Fused:
         shape, dense, rows = self.shape, self.dense, x.shape[0]  # `len` of a tensor takes 6 µs
         product: Tensor | None = None  # of the layer before, not added yet
         tops: Tensor | None = None
+        turned = shape.heads + shape.kv_heads
+        parts = (shape.heads, shape.kv_heads, shape.kv_heads)
+        # each is read by the product after it and, its factors, by the pass after that one
+        normed, gated = room(rows, shape.hidden), room(rows, shape.inner)
+        seen = room(rows, shape.heads * shape.head_dim)
         for number, layer in enumerate(self.layers):
-            rounded, tops = self._norm(layer.attention_norm, x, product, tops)
+            rounded, tops = self._norm(layer.attention_norm, x, product, tops, normed)
             mixed = layer.qkv.product(rounded)
-            turned = shape.heads + shape.kv_heads
             dense.turn(mixed, tops, layer.qkv.bias, self.turns, positions, turned, shape.head_dim)
             heads = mixed.view(rows, turned + shape.kv_heads, shape.head_dim)
-            own, keys, values = (
-                heads[:, : shape.heads],
-                heads[:, shape.heads : turned],
-                heads[:, turned:],
-            )
-            found = attend(number, own, keys, values)
-            rounded, tops = dense.round(found.reshape(rows, -1))
-            rounded, tops = self._norm(layer.inner_norm, x, layer.out.product(rounded), tops)
-            rounded, tops = dense.gate(layer.up.product(rounded), tops)
+            found = attend(number, *heads.split_with_sizes(parts, 1))
+            rounded, tops = dense.round(found.reshape(rows, -1), seen)
+            product = layer.out.product(rounded)
+            rounded, tops = self._norm(layer.inner_norm, x, product, tops, normed)
+            rounded, tops = dense.gate(layer.up.product(rounded), tops, gated)
             product = layer.down.product(rounded)
         if product is not None and tops is not None:
             x.addcmul_(product, tops[:, None])
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
-        rounded, tops = self._norm(self.norm, hidden.contiguous(), None, None)
+        rounded, tops = self._norm(self.norm, hidden.contiguous(), None, None, None)
         return self.head.product(rounded).mul_(tops[:, None])
 
     def _norm(
-        self, norm: RmsNorm, x: Tensor, product: Tensor | None, scale: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        norm: RmsNorm,
+        x: Tensor,
+        product: Tensor | None,
+        scale: Tensor | None,
+        into: Rounded | None,
+    ) -> Rounded:
         assert norm.weight is not None
-        return self.dense.norm(x, product, scale, norm.weight, norm.epsilon)
+        return self.dense.norm(x, product, scale, norm.weight, norm.epsilon, into)
 
 
 def fused(

@@ -16,13 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Write = Callable[[Tensor, Tensor, Tensor], None]
+Write = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
 
-def write(pool: Tensor, slots: Tensor, given: Tensor) -> None:
-    """Store `given` `[tokens, kv_heads, dim]` at `slots` of a pool `[places, kv_heads, dim]`, in
-    its type. Place is block number · block + offset."""
-    pool.index_copy_(0, slots, given.to(pool.dtype))
+def write(
+    key_pool: Tensor, value_pool: Tensor, slots: Tensor, keys: Tensor, values: Tensor
+) -> None:
+    """Store `keys` and `values` `[tokens, kv_heads, dim]` at `slots` of their pools `[places,
+    kv_heads, dim]`, in the type of those. Place is block number · block + offset."""
+    for pool, given in ((key_pool, keys), (value_pool, values)):
+        pool.index_copy_(0, slots, given.to(pool.dtype))
 
 
 class Pool:
@@ -118,6 +121,10 @@ class Pages:
         shape = blocks, block, kv_heads, dim
         self.keys = [_zeros(shape, dtype, self.device) for _ in range(layers)]
         self.values = [_zeros(shape, dtype, self.device) for _ in range(layers)]
+        self._places = [
+            (keys.flatten(0, 1), values.flatten(0, 1))
+            for keys, values in zip(self.keys, self.values, strict=True)
+        ]
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy whole blocks, `(source, target)` each; all are read before any is written."""
@@ -129,8 +136,7 @@ class Pages:
 
     def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store `[tokens, kv_heads, dim]` at `slots` [tokens]."""
-        self._write(self.keys[layer].flatten(0, 1), slots, keys)
-        self._write(self.values[layer].flatten(0, 1), slots, values)
+        self._write(*self._places[layer], slots, keys, values)
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

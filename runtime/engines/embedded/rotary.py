@@ -1,8 +1,16 @@
 """Rotary positions: how fast each pair of coordinates turns, for every known way of scaling.
 
-All of them come down to one frequency for each pair and one factor for the whole turn, which do not
-depend on how long a context is. For the one kind where they do, `longrope`, `Rotary.reach` says up
-to which length they are right.
+All of them come down to one frequency for each pair and one factor for the whole turn. In two
+kinds, `longrope` and `dynamic`, the frequencies depend on how long a context is, and that for all
+of its tokens: when one grew, what was computed of it would become wrong. And contexts share what is
+computed of a common beginning. So they are chosen once, for the longest context that an engine is
+to hold; every context then has the same, whatever its own length.
+
+              an engine for contexts up to …                     has the frequencies of
+    longrope  the original length                                short contexts
+              more                                               long contexts
+    dynamic   the model's length                                 nothing scaled
+              more                                               a context of just that length
 
 Sources: RoFormer, arXiv:2104.09864; YaRN, arXiv:2309.00071; LongRoPE, arXiv:2402.13753; for
 `llama3` the reference code of Llama 3.1. Names are those of a Hugging Face `config.json`.
@@ -19,7 +27,8 @@ class Rotary:
     """Pair i of a head turns by position · `frequencies[i]`, and is stretched by `scale`.
 
     The pairs are coordinates i and i + n of a head, n = len(frequencies); coordinates from 2n on
-    stay as they are. `reach` is the number of positions for which this holds, 0 for all.
+    stay as they are. `reach` is the number of positions for which this is right; 0 means as many as
+    the model says that it reads.
     """
 
     frequencies: tuple[float, ...]
@@ -43,45 +52,67 @@ def divided(theta: float, dim: int, factors: Sequence[float]) -> tuple[float, ..
     return tuple(frequency / factor for frequency, factor in pairs)
 
 
-def from_parameters(given: Mapping[str, Any], dim: int, context: int) -> Rotary:
+def from_parameters(given: Mapping[str, Any], dim: int, context: int, longest: int = 0) -> Rotary:
     """The `rope_parameters` of a config that reads `context` tokens, for `dim` coordinates.
 
-    Raises `ValueError` for a kind that is not known, `KeyError` for what a known one lacks.
+    `longest` is how many tokens a context of the engine is to have, 0 if nobody said. Raises
+    `ValueError` for a kind that is not known, `KeyError` for what a known one lacks.
     """
     if dim % 2:
         raise ValueError(f"{dim} coordinates of each head turn, which are no pairs")
     theta = given["rope_theta"]
     original = given.get("original_max_position_embeddings") or context
     match given.get("rope_type", given.get("type", "default")):
-        case "default" | "dynamic":  # dynamic changes nothing up to the length that is named
+        case "default":
             return Rotary(plain(theta, dim))
         case "linear":
-            return Rotary(divided(theta, dim, [given["factor"]] * (dim // 2)))
+            factor = given["factor"]
+            frequencies = divided(theta, dim, [factor] * (dim // 2))
+            return Rotary(frequencies, reach=int(factor * context))
+        case "dynamic":
+            return _dynamic(theta, dim, given["factor"], context, longest)
         case "llama3":
             return Rotary(_llama3(given, theta, dim, original))
         case "yarn" if "short_factor" not in given:
             factor = given.get("factor") or context / original
-            return Rotary(_yarn(given, theta, dim, factor, original), _yarn_scale(given, factor))
+            frequencies = _yarn(given, theta, dim, factor, original)
+            reach = max(context, int(factor * original))
+            return Rotary(frequencies, _yarn_scale(given, factor), reach)
         case "longrope" | "su" | "yarn":  # what Phi-3 once called it
             scale = given.get("attention_factor")
             if scale is None:
                 scale = longrope_scale(given.get("factor") or context / original, original)
-            return longrope(theta, dim, given["short_factor"], scale, original)
+            short, long = given["short_factor"], given["long_factor"]
+            return longrope(theta, dim, short, long, scale, original, longest)
         case other:
             raise ValueError(f"its rotary positions are scaled in a way called {other}")
 
 
 def longrope(
-    theta: float, dim: int, factors: Sequence[float], scale: float, original: int
+    theta: float,
+    dim: int,
+    short: Sequence[float],
+    long: Sequence[float],
+    scale: float,
+    original: int,
+    longest: int,
 ) -> Rotary:
-    """With the factors for short contexts. The long ones hold for every token of a context that
-    grows beyond `original`, so all that was computed up to there would be wrong from then on."""
-    return Rotary(divided(theta, dim, factors), scale, reach=original)
+    """With the factors `short` for contexts up to `original` tokens, or with `long` where an
+    engine is to hold a longer one. The scale is the same for both, as it is in `transformers`."""
+    near, far = divided(theta, dim, short), divided(theta, dim, long)
+    return Rotary(far, scale) if longest > original else Rotary(near, scale, reach=original)
 
 
 def longrope_scale(factor: float, original: int) -> float:
     """What the authors of LongRoPE stretch by when a context becomes `factor` times as long."""
     return math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+
+
+def _dynamic(theta: float, dim: int, factor: float, context: int, longest: int) -> Rotary:
+    """Turned slower the longer a context is beyond `context`, up to `factor` times that."""
+    reach = int(factor * context)
+    stretch = factor * min(max(longest, context), reach) / context - (factor - 1)
+    return Rotary(plain(theta * stretch ** (dim / (dim - 2)), dim), reach=reach)
 
 
 def _llama3(given: Mapping[str, Any], theta: float, dim: int, original: int) -> tuple[float, ...]:

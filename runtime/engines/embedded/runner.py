@@ -50,7 +50,8 @@ def attention_for(model: Model, folder: Path | None = None) -> Attention:
         return Attention(triton_attention.attend, model.dtype)
     compiled = passes = None
     if folder is not None and supports(model.shape.head_dim, model.dtype):
-        compiled, passes = native(folder), dense(folder)
+        group = model.shape.heads // model.shape.kv_heads
+        compiled, passes = native(folder, group), dense(folder)
     if compiled is None or passes is None:
         return Attention(attention.attend, model.dtype)
     pool = torch.bfloat16 if model.precision == "int8" else model.dtype

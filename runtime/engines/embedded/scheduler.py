@@ -67,6 +67,10 @@ class Scheduler:
         self._fills: dict[Batch, None] = {}
 
     @property
+    def vocab_size(self) -> int:
+        return self._tokenizer.vocab_size
+
+    @property
     def has_work(self) -> bool:
         return bool(self.planner.running or self.planner.waiting)
 

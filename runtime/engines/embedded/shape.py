@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from parrotc.runtime.engines.embedded.ggufdata import read_tensor
+from parrotc.runtime.engines.embedded.reach import reach, window_of
 from parrotc.runtime.engines.embedded.rotary import (
     Rotary,
     divided,
@@ -23,6 +24,15 @@ from parrotc.runtime.tokenizer import Tokenizer
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "opt")
 _GGUF_FAMILIES = ("llama", "qwen2", "qwen3", "phi3")
 _ODD_SCALING = ("attn_factor", "yarn_attn_factor", "yarn_ext_factor", "yarn_log_multiplier")
+# what some models that call themselves one of these families have, and this engine has not
+_FOREIGN = (
+    "alibi", "attention_chunk_size", "attn_logit_softcapping", "dual_chunk_attention_config",
+    "final_logit_softcapping", "use_bidirectional_attention",
+)  # fmt: skip
+_FOREIGN_GGUF = (
+    "attention.max_alibi_bias", "attention.scale", "attn_logit_softcapping", "embedding_scale",
+    "final_logit_softcapping", "logit_scale", "residual_scale",
+)  # fmt: skip
 _OPT_OFFSET = 2  # rows of its table of positions before that of position 0
 
 
@@ -47,24 +57,30 @@ class Shape:
     has_out_bias: bool = False
     has_inner_bias: bool = False
     is_tied: bool = False  # the head is the embedding
+    window: int = 0  # tokens that the layers with the shortest sight see; 0: all
     limit: str = ""  # why `context_length` is less than the model says, if it is
 
 
-def load_shape(files: ModelFiles) -> Shape:
-    """Raises `ModelError` for a model that the embedded engine cannot run exactly."""
+def load_shape(files: ModelFiles, max_context: int = 0) -> Shape:
+    """The shape of a model whose contexts are to hold `max_context` tokens, 0 for as many as it
+    reads. Raises `ModelError` for a model that the embedded engine cannot run exactly, and for
+    longer contexts than it can."""
     config = load_config(files)
     try:
         if files.is_gguf:
-            return _from_gguf(files, read_header(files.path))
-        return _from_folder(config)
+            shape = _from_gguf(files, read_header(files.path), max_context)
+        else:
+            shape = _from_folder(config, max_context)
     except KeyError as missing:
         raise ModelError(f"the model `{files.name}` does not say its {missing}") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(
             f"the embedded engine cannot run `{files.name}`: {error}",
             help="it runs models of the families Llama, Mistral, Qwen2, Qwen3, SmolLM2, Phi-3 and"
             " OPT that are not quantised, or are in a GGUF file",
         ) from None
+    length, limit = reach(files.name, shape.context_length, shape.rotary, shape.window, max_context)
+    return replace(shape, context_length=length, limit=limit)
 
 
 def check_pair(name: str, shape: Shape, tokenizer: Tokenizer) -> None:
@@ -86,42 +102,29 @@ def check_pair(name: str, shape: Shape, tokenizer: Tokenizer) -> None:
             )
 
 
-def _limited(shape: Shape, length: int, reason: str) -> Shape:
-    """`shape` for contexts of at most `length` tokens; 0 is no limit."""
-    if not length or length >= shape.context_length:
-        return shape
-    limit = f"{reason}, so contexts hold {length:,} tokens, not {shape.context_length:,}"
-    return replace(shape, context_length=length, limit=limit)
-
-
-def _bounded(shape: Shape, window: int) -> Shape:
-    """With all limits. Within its window a layer that slides attends to everything."""
-    if shape.rotary is not None:
-        shape = _limited(
-            shape, shape.rotary.reach, "its rotary positions are other ones in longer contexts"
-        )
-    return _limited(shape, window, f"some layers see a window of {window:,} tokens only")
-
-
 # --- a Hugging Face folder ---
 
 
-def _from_folder(config: Mapping[str, Any]) -> Shape:
+def _from_folder(config: Mapping[str, Any], longest: int) -> Shape:
     family = config.get("model_type")
     if family not in _FAMILIES:
         raise ValueError(f"its architecture is {family}")
     if config.get("quantization_config"):
         raise ValueError("its weights are quantised")
-    return _opt(config) if family == "opt" else _rotary_family(family, config)
+    if foreign := [name for name in _FOREIGN if config.get(name)]:
+        raise ValueError(f"it has `{foreign[0]}`")
+    if not config.get("is_causal", True):
+        raise ValueError("its tokens see what comes after them")
+    return _opt(config) if family == "opt" else _rotary_family(family, config, longest)
 
 
-def _rotary_family(family: str, config: Mapping[str, Any]) -> Shape:
+def _rotary_family(family: str, config: Mapping[str, Any], longest: int) -> Shape:
     if config.get("hidden_act", "silu") != "silu":
         raise ValueError(f"its activation is {config['hidden_act']}")
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
     head_dim = config.get("head_dim") or hidden // heads
     has_bias = family in ("llama", "qwen3") and bool(config.get("attention_bias"))
-    shape = Shape(
+    return Shape(
         layers=config["num_hidden_layers"],
         hidden=hidden,
         inner=config["intermediate_size"],
@@ -131,17 +134,17 @@ def _rotary_family(family: str, config: Mapping[str, Any]) -> Shape:
         vocab=config["vocab_size"],
         epsilon=config["rms_norm_eps"],
         context_length=config["max_position_embeddings"],
-        rotary=_rotary(config, head_dim),
+        rotary=_rotary(config, head_dim, longest),
         has_qk_norm=family == "qwen3",
         has_qkv_bias=family == "qwen2" or has_bias,
         has_out_bias=has_bias,
         has_inner_bias=family == "llama" and bool(config.get("mlp_bias")),
         is_tied=bool(config.get("tie_word_embeddings", False)),
+        window=window_of(family, config),
     )
-    return _bounded(shape, _window(family, config))
 
 
-def _rotary(config: Mapping[str, Any], head_dim: int) -> Rotary:
+def _rotary(config: Mapping[str, Any], head_dim: int, longest: int) -> Rotary:
     """From a config's `rope_parameters`, or from where they were before transformers 5."""
     given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     if any(isinstance(part, Mapping) for part in given.values()):
@@ -153,32 +156,8 @@ def _rotary(config: Mapping[str, Any], head_dim: int) -> Rotary:
     share = given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
     if share != 1 and config["model_type"] != "phi3":
         raise ValueError("only a part of each head turns, which is not so in this family")
-    return from_parameters(given, int(head_dim * share), config["max_position_embeddings"])
-
-
-def _window(family: str, config: Mapping[str, Any]) -> int:
-    """How many tokens the layers with the shortest sight see; 0 when all see everything.
-
-    What a config leaves out is as `transformers` has it.
-    """
-    kinds = config.get("layer_types") or ()
-    if not set(kinds) <= {"full_attention", "sliding_attention"}:
-        raise ValueError(f"its layers are of the kinds {', '.join(sorted(set(kinds)))}")
-    match family:
-        case "mistral":
-            return config.get("sliding_window", 4096) or 0
-        case "phi3":
-            return config.get("sliding_window") or 0
-        case "qwen2" | "qwen3":
-            first = config.get("max_window_layers", 28)
-            slides = "sliding_attention" in kinds or (
-                not kinds and first < config["num_hidden_layers"]
-            )
-            if config.get("use_sliding_window") and slides:
-                return config.get("sliding_window", 4096) or 0
-    if "sliding_attention" in kinds:
-        raise ValueError("its layers slide, which is not so in this family")
-    return 0
+    dim, context = int(head_dim * share), config["max_position_embeddings"]
+    return from_parameters(given, dim, context, longest)
 
 
 def _opt(config: Mapping[str, Any]) -> Shape:
@@ -217,19 +196,21 @@ def _opt(config: Mapping[str, Any]) -> Shape:
 # --- a GGUF file ---
 
 
-def _from_gguf(files: ModelFiles, header: Header) -> Shape:
+def _from_gguf(files: ModelFiles, header: Header, longest: int) -> Shape:
     data = header.metadata
     family = data["general.architecture"]
     if family not in _GGUF_FAMILIES:
         raise ValueError(f"its architecture is {family}")
     if data.get(f"{family}.expert_count"):
         raise ValueError("it is a mixture of experts")
+    if foreign := [name for name in _FOREIGN_GGUF if data.get(f"{family}.{name}")]:
+        raise ValueError(f"it has `{foreign[0]}`")
     heads, hidden = data[f"{family}.attention.head_count"], data[f"{family}.embedding_length"]
     head_dim = data.get(f"{family}.attention.key_length", hidden // heads)
     if data.get(f"{family}.attention.value_length", head_dim) != head_dim:
         raise ValueError("its keys and values differ in length")
     names = {info.name for info in header.tensors}
-    shape = Shape(
+    return Shape(
         layers=data[f"{family}.block_count"],
         hidden=hidden,
         inner=data[f"{family}.feed_forward_length"],
@@ -239,17 +220,17 @@ def _from_gguf(files: ModelFiles, header: Header) -> Shape:
         vocab=len(data["tokenizer.ggml.tokens"]),
         epsilon=data[f"{family}.attention.layer_norm_rms_epsilon"],
         context_length=data[f"{family}.context_length"],
-        rotary=_gguf_rotary(files, header, head_dim),
+        rotary=_gguf_rotary(files, header, head_dim, longest),
         has_qk_norm=family == "qwen3",
         has_qkv_bias=bool({"blk.0.attn_q.bias", "blk.0.attn_qkv.bias"} & names),
         has_out_bias="blk.0.attn_output.bias" in names,
         has_inner_bias="blk.0.ffn_down.bias" in names,
         is_tied="output.weight" not in names,
+        window=data.get(f"{family}.attention.sliding_window", 0),
     )
-    return _bounded(shape, data.get(f"{family}.attention.sliding_window", 0))
 
 
-def _gguf_rotary(files: ModelFiles, header: Header, head_dim: int) -> Rotary:
+def _gguf_rotary(files: ModelFiles, header: Header, head_dim: int, longest: int) -> Rotary:
     """GGUF keeps the factors of `llama3` and `longrope` as tensors."""
     family = header.metadata["general.architecture"]
     rope = {key.removeprefix(f"{family}.rope."): value for key, value in header.metadata.items()}
@@ -265,7 +246,8 @@ def _gguf_rotary(files: ModelFiles, header: Header, head_dim: int) -> Rotary:
     if "rope_factors_short.weight" in tensors:
         scale = rope.get("scaling.attn_factor", 1.0)
         original = rope["scaling.original_context_length"]
-        return longrope(theta, dim, factors("rope_factors_short.weight"), scale, original)
+        short, long = (factors(f"rope_factors_{kind}.weight") for kind in ("short", "long"))
+        return longrope(theta, dim, short, long, scale, original, longest)
     if "rope_freqs.weight" in tensors:
         return Rotary(divided(theta, dim, factors("rope_freqs.weight")))
     kind = rope.get("scaling.type", "none")
@@ -284,4 +266,4 @@ def _gguf_rotary(files: ModelFiles, header: Header, head_dim: int) -> Rotary:
         "beta_fast": rope.get("scaling.yarn_beta_fast"),
         "beta_slow": rope.get("scaling.yarn_beta_slow"),
     }
-    return from_parameters(given, dim, header.metadata[f"{family}.context_length"])
+    return from_parameters(given, dim, header.metadata[f"{family}.context_length"], longest)

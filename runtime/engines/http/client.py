@@ -121,7 +121,7 @@ class Client:
         dropped = [self._contexts.pop(name) for name in contexts]
         for context in dropped:
             context.is_dead = dead
-        await self._drop(dropped)
+        await self._dropped(dropped)
         return sum(context.own for context in dropped)
 
     async def hurry(self, contexts: Sequence[ContextId]) -> None:
@@ -137,7 +137,8 @@ class Client:
         for task in making - self._fills:
             task.cancel()
         await _ended(making)
-        await self._drop([self._contexts.pop(name) for name in contexts if name in self._contexts])
+        known = [name for name in contexts if name in self._contexts]
+        await self._dropped([self._contexts.pop(name) for name in known])
 
     def abandon(self, contexts: Sequence[ContextId]) -> None:
         """Cancel, soon, what nobody waits for any more."""
@@ -286,10 +287,15 @@ class Client:
             if unused:
                 await self._engine.free(unused, dead)
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _dropped(self, contexts: Sequence[_Context]) -> None:
+        """Drop them all, though whoever asks may go in the middle: their names are gone already."""
+        await asyncio.shield(self._soon(self._drop(contexts)))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> Work:
         task = asyncio.get_running_loop().create_task(work)
         self._frees.add(task)
         task.add_done_callback(self._freed)
+        return task
 
     def _freed(self, task: Work) -> None:
         self._frees.discard(task)

@@ -28,6 +28,7 @@ class Clients:
         self._engine = engine
         self._room = Room(most_requests)
         self._entries: dict[str, _Entry] = {}
+        self._closing: set[asyncio.Task[None]] = set()  # clients that are no more known
 
     def get(self, name: str) -> Client:
         """The client of that name, a new one if need be."""
@@ -49,10 +50,14 @@ class Clients:
             del self._entries[name]
 
     async def remove(self, name: str) -> bool:
-        """Drop a client and all it has. False if there is none of that name."""
+        """Drop a client and all it has, though whoever asks may go in the middle. False if there is
+        none of that name."""
         entry = self._entries.pop(name, None)
         if entry is not None:
-            await entry.client.close()
+            closing = asyncio.get_running_loop().create_task(entry.client.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
         return entry is not None
 
     async def watch(self) -> None:
@@ -70,3 +75,5 @@ class Clients:
     async def close(self) -> None:
         for name in list(self._entries):
             await self.remove(name)
+        while self._closing:
+            await asyncio.wait(self._closing)

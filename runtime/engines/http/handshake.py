@@ -9,14 +9,19 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from parrotc.runtime.plan import ChatTemplate
+from parrotc.runtime.texts import ALPHABET, Alphabet
 from parrotc.runtime.tokenizer import ByteTokenizer, Tokenizer
+
+AnyTokenizer = Tokenizer | ByteTokenizer | Alphabet
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """`tokenizer` is the text of a `tokenizer.json`; None: ids are bytes (the reference engine).
+    """`tokenizer` is the text of a `tokenizer.json`; None: ids are bytes (the reference engine) or
+    characters (an endpoint that reads text).
 
-    `fingerprint` is that of the file from which the engine made its tokenizer. `lease` is after how
+    `fingerprint` is that of the file from which the engine made its tokenizer, and empty for
+    characters. `lease` is after how
     many seconds without a request a client's contexts are freed.
     """
 
@@ -29,21 +34,25 @@ class Handshake:
 
     @classmethod
     def of(
-        cls, tokenizer: Tokenizer | ByteTokenizer, template: ChatTemplate | None, lease: float
+        cls, tokenizer: AnyTokenizer, template: ChatTemplate | None, lease: float
     ) -> "Handshake":
-        source = None if isinstance(tokenizer, ByteTokenizer) else tokenizer.to_json()
+        source = tokenizer.to_json() if isinstance(tokenizer, Tokenizer) else None
+        if isinstance(tokenizer, ByteTokenizer):
+            template = ChatTemplate(ByteTokenizer.template)
         return cls(
             fingerprint=tokenizer.fingerprint,
             tokenizer=source,
             eos=tuple(tokenizer.eos),
             context_length=tokenizer.context_length,
             lease=lease,
-            template=ChatTemplate(ByteTokenizer.template) if source is None else template,
+            template=template,
         )
 
-    def make_tokenizer(self) -> Tokenizer | ByteTokenizer:
+    def make_tokenizer(self) -> AnyTokenizer:
         """The engine's tokenizer. Raises `ValueError` where it cannot be made here."""
         made: Tokenizer | ByteTokenizer
+        if self.tokenizer is None and not self.fingerprint:
+            return ALPHABET
         if self.tokenizer is None:
             made = ByteTokenizer(self.context_length)
             if made.fingerprint != self.fingerprint:

@@ -36,6 +36,7 @@ from parrotc.runtime.engines.protocol import (
 from parrotc.runtime.models import ModelError
 
 _CONNECT, _SILENCE = 10.0, 30.0  # seconds: to be let in; without a byte, six beats of the server
+_PAUSE = 0.5  # before a server that does not hear is told again, then twice as long each time
 _GOODBYE = 5.0  # seconds that a server has to hear of it
 _LONGEST_LINE = 64 << 20  # bytes
 
@@ -218,7 +219,7 @@ class RemoteEngine:
         try:
             yield
         except EngineError as error:
-            if error.code == "unavailable":
+            if error.code in ("unavailable", "internal"):
                 self._soon(self._cancel(contexts))
             raise
         except BaseException:
@@ -226,8 +227,18 @@ class RemoteEngine:
             raise
 
     async def _cancel(self, contexts: Sequence[ContextId]) -> None:
-        with suppress(EngineError):  # a server that is gone has freed them, or will
-            await self._answer("POST", "/cancel", {"contexts": contexts})
+        """Until the server has heard of it, or we are closed: it may only have been stopped, and
+        what it holds for a client that lives it would hold for ever."""
+        pause = _PAUSE
+        while not self._is_closed:
+            try:
+                await self._answer("POST", "/cancel", {"contexts": contexts})
+                return
+            except EngineError as error:
+                if error.code != "unavailable":
+                    return
+            await asyncio.sleep(pause)
+            pause = min(self._lease / 3, 2 * pause)
 
     async def _keep(self) -> None:
         while True:

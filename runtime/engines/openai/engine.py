@@ -9,7 +9,8 @@ back as messages (`runtime.texts`) and sent whole; what servers keep of it they 
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Literal, Protocol
 
 from parrotc.runtime.engines.hashcontexts import Context, Contexts
 from parrotc.runtime.engines.openai.endpoint import Endpoint, prefix_of
@@ -17,6 +18,7 @@ from parrotc.runtime.engines.openai.options import read_options
 from parrotc.runtime.engines.openai.routing import Prefix
 from parrotc.runtime.engines.openai.tokenspeaker import Fallback, TokenSpeaker
 from parrotc.runtime.engines.protocol import (
+    Ability,
     ContextId,
     EngineError,
     EngineInfo,
@@ -24,10 +26,15 @@ from parrotc.runtime.engines.protocol import (
     Finished,
     GenerateRequest,
     Piece,
+    Speed,
 )
 from parrotc.runtime.texts import ALPHABET, Alphabet, Said, messages
 
 _FINAL = {"cancelled"}  # errors that another model would not change
+# room and time are the endpoint's own concern, and its `concurrency` bounds what it is asked
+_ABILITY = Ability(
+    slots=4096, tokens=ALPHABET.context_length, resumes=False, speed=Speed(step=0, read=0, fill=0)
+)
 
 
 class Speaker(Protocol):
@@ -44,10 +51,16 @@ class Speaker(Protocol):
 
 
 def open_openai(
-    target: str, *, kind: str = "openai", fallback: Iterable[Fallback] = (), **options: Any
+    target: str,
+    *,
+    kind: str = "openai",
+    fallback: Iterable[Fallback] = (),
+    api_endpoint: Literal["", "auto", "chat", "completion"] = "",
+    **options: Any,
 ) -> "TextEngine":
     """The engine of a `model` line of the kind `openai` or `azure`. Raises `ValueError`."""
-    speakers: list[Speaker] = [Endpoint(read_options(kind, target, options))]
+    known = replace(read_options(kind, target, options), api_endpoint=api_endpoint)
+    speakers: list[Speaker] = [Endpoint(known)]
     for model in fallback:
         engine = model.engine
         speakers += engine.speakers if isinstance(engine, TextEngine) else [TokenSpeaker(model)]
@@ -109,6 +122,7 @@ class TextEngine:
             filled_tokens=self._filled,
             generated_tokens=self._generated,
             counters=self._counters,
+            ability=_ABILITY,
         )
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ nothing that is written: `Options` shows none of it.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from parrotc.runtime.engines.openai.profiles import PRESETS, UNKNOWN, Profile, profile_of
@@ -55,6 +55,10 @@ class Options:
     price_out: float = 0.0
     user: str = ""
     prefix_header: str = ""  # a header that tells a router which calls share a prefix
+    # Where a text outside of messages goes: `chat` (it is the user's message), `completion` (it is
+    # continued as it is) or `auto` (to `chat` where the profile has no raw text). If empty, it is
+    # refused where the profile has none: a program is told when it is compiled.
+    api_endpoint: Literal["", "auto", "chat", "completion"] = ""
 
     @property
     def is_azure(self) -> bool:

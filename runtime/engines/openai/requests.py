@@ -57,6 +57,7 @@ def call_of(
     prefix: str = "",
 ) -> Call:
     """Raises `EngineError` for what the endpoint cannot do."""
+    said = _addressed(options, profile, said)
     sampling, constraint = request.sampling, request.constraint
     wanted = asked(profile, constraint)
     stop = () if constraint is not None else tuple(filter(None, sampling.stop))
@@ -75,7 +76,7 @@ def call_of(
     if profile.usage:
         fields["stream_options"] = {"include_usage": True}
     if not said[0].role:
-        if not profile.raw:
+        if not profile.raw and options.api_endpoint != "completion":
             raise EngineError("unsupported", f"{profile.endpoint} has no raw completion")
         text = "".join(one.text for one in said)
         return Call((), text, fields, wanted, stop, most)
@@ -83,6 +84,16 @@ def call_of(
     kept = [*before, last] if last.text else before
     written = tuple({"role": one.role, "content": one.text} for one in kept)
     return Call(written, "", fields, wanted, stop, most)
+
+
+def _addressed(options: Options, profile: Profile, said: Sequence[Said]) -> Sequence[Said]:
+    """What is outside of all messages is one of the user's, where the endpoint is one for chats."""
+    goes_to_chat = options.api_endpoint == "chat" or (
+        options.api_endpoint == "auto" and not profile.raw
+    )
+    if said[0].role or not goes_to_chat:
+        return said
+    return (Said("user", "".join(one.text for one in said)), Said("assistant", ""))
 
 
 def _sampling(profile: Profile, sampling: Sampling) -> dict[str, Json]:

@@ -32,12 +32,14 @@ from parrotc.runtime.server.openai.requests import (
 from parrotc.runtime.server.openai.speaking import speak
 from parrotc.runtime.server.openai.texts import Asked
 from parrotc.runtime.server.routes import Call, Nothing, Route
+from parrotc.runtime.texts import ALPHABET
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST = 4 << 20  # bytes of a body: reading one with a million token ids takes a tenth of a second
 _LONG = 1 << 14  # characters
+_OF_TEXT = 4096  # where an endpoint that reads text alone knows what fits
 _SHORT = 16  # tokens of a plain completion that says nothing of its length, as at OpenAI
 
 
@@ -51,7 +53,7 @@ def routes(metrics: Metrics) -> Iterator[Route]:
             template = call.core.template(body.model)
             size = sum(len(message.text) for message in body.messages)
             ids = await _beside(size, prompts.of_messages, body.messages, tokenizer, template)
-            limit = body.limit or tokenizer.context_length
+            limit = body.limit or _longest(tokenizer)
             asked = _asked(body, [ids], tokenizer, limit)
             reply = ChatReply(body.model, tokenizer)
             return await speak(call.request, body, engine, asked, reply, metrics)
@@ -111,6 +113,12 @@ async def _beside(size: int, work: Callable[P, T], *args: P.args, **options: P.k
     if size > _LONG:
         return await asyncio.to_thread(work, *args, **options)
     return work(*args, **options)
+
+
+def _longest(tokenizer: Tokenizer) -> int:
+    """Tokens of an answer to a chat that says nothing of its length."""
+    most: int = tokenizer.context_length
+    return _OF_TEXT if tokenizer is ALPHABET else most
 
 
 def _asked(

@@ -13,6 +13,7 @@ from parrotc.runtime.prompts import Message as RuntimeMessage
 from parrotc.runtime.prompts import Messages, Part, Special
 from parrotc.runtime.server.openai.requests import Message
 from parrotc.runtime.server.refusals import Refusal
+from parrotc.runtime.texts import ALPHABET, Said, written
 
 Tokenizer = Any  # `runtime.tokenizer.Tokenizer` or what an engine has instead
 
@@ -24,18 +25,21 @@ def of_messages(
     messages: Sequence[Message], tokenizer: Tokenizer, template: ChatTemplate | None
 ) -> list[int]:
     """The tokens up to where the assistant's next message begins. Raises `Refusal`."""
+    if tokenizer is ALPHABET:
+        said = [Said(_ROLES.get(one.role, one.role), one.text) for one in messages]
+        return _checked(written([*said, Said("assistant", "")]), tokenizer, "messages")
     if template is None:
         raise Refusal(
             400, "no_chat_template", "this model has no chat template: it continues plain text",
             param="messages", help="use /v1/completions",
         )  # fmt: skip
-    said = [
+    turns = [
         RuntimeMessage(_ROLES.get(message.role, message.role), (message.text,))
         for message in messages
     ]
     render = _renderer(template, tuple(tokenizer.specials.items()))
     try:
-        parts = render(Messages((*said, RuntimeMessage("assistant")), is_open=True))
+        parts = render(Messages((*turns, RuntimeMessage("assistant")), is_open=True))
     except ValueError as error:
         raise Refusal(400, "invalid", str(error), param="messages") from None
     return _checked(_ids(parts, tokenizer), tokenizer, "messages")

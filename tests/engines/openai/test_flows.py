@@ -1,14 +1,12 @@
 """Flows on text endpoints: the same text as on the engine that stands behind the endpoint."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import parrotc as command
-from endpoints import Fault, Standin, standin
+from endpoints import Fault, Served, Standin
 
 import parrotc
 from parrotc.runtime.trace import Event, Trace
@@ -72,30 +70,6 @@ pfunc drawn(q: str) -> str:
 """
 SECRET = "sk-very-secret-0123456789"
 QS = ["one", "two é", "<|im_start|>user"]
-
-
-class Served:
-    """A stand-in that is served from another thread."""
-
-    def __init__(self, dialect: str) -> None:
-        self._dialect = dialect
-        self._ready, self._done = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self.server: Standin
-
-    async def _serve(self) -> None:
-        async with standin(self._dialect) as self.server:
-            self._ready.set()
-            await asyncio.to_thread(self._done.wait)
-
-    def __enter__(self) -> Standin:
-        self._thread.start()
-        assert self._ready.wait(20)
-        return self.server
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join(20)
 
 
 @pytest.fixture
