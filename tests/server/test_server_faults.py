@@ -213,15 +213,46 @@ class Instant(ReferenceEngine):
         yield Finished("end", "", (), 0)
 
 
+@asynccontextmanager
+async def computing_little() -> AsyncIterator[None]:
+    """Fails if the loop's thread computed for long in one turn. By the processor's time, so it does
+    not matter what else the machine does, nor how long other threads of this process keep it."""
+    longest = 0.0
+
+    async def measure() -> None:
+        nonlocal longest
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - before)
+
+    measuring = asyncio.create_task(measure())
+    try:
+        yield
+    finally:
+        measuring.cancel()
+    assert longest < LIMIT
+
+
 async def test_r4_a_large_body_holds_up_nobody() -> None:
     async with fronted(Instant()) as front:
         prompt = [list(range(200)) * 45] * 100
         body = json.dumps({"model": front.model, "prompt": prompt}).encode()
         assert len(body) > 3_500_000
-        async with unblocked(front):
+        async with computing_little():
             status, said = await front.ask("POST", "/v1/completions", body)
         assert status == 200 and said["usage"]["prompt_tokens"] == 900_000
         assert (await front.ask("POST", "/v1/completions", body + b" " * 1_000_000))[0] == 413
+
+
+async def test_r4_the_other_measure_can_fail() -> None:
+    with pytest.raises(AssertionError):
+        async with computing_little():
+            await asyncio.sleep(0)
+            end = time.thread_time() + LIMIT + 0.1
+            while time.thread_time() < end:
+                pass
+            await asyncio.sleep(TICK)
 
 
 async def test_r4_the_measure_can_fail() -> None:
