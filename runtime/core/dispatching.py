@@ -18,6 +18,7 @@ from parrotc.runtime.scheduling.scheduler import Scheduler
 from parrotc.runtime.scheduling.tasks import Failed, Reason, Refused
 
 PULSE = 0.5  # seconds
+AT_ONCE = 64  # calls that are placed in one turn of the loop: others want to have one too
 _CODES = {
     Reason.UNKNOWN_MODEL: "unavailable",
     Reason.NO_ENGINE: "unavailable",
@@ -106,7 +107,9 @@ class Dispatcher:
 
     def _decide(self) -> None:
         self._is_woken = False
-        decisions = self.scheduler.schedule(self._clock())
+        decisions = self.scheduler.schedule(self._clock(), AT_ONCE)
+        if decisions.more:
+            self.wake()
         for dispatch in decisions.dispatched:
             member = self.registry.members[dispatch.engine]
             self.calls[dispatch.task.id].place(member, dispatch)

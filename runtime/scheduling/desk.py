@@ -60,8 +60,9 @@ class Desk:
 
     # --- rounds ---
 
-    def round(self, now: float) -> tuple[list[Dispatch], list[Failed]]:
-        """Place what has room, and give up what has waited for an engine in vain."""
+    def round(self, now: float, most: float = inf) -> tuple[list[Dispatch], list[Failed]]:
+        """Place what has room, and give up what has waited for an engine in vain. After `most`
+        calls it stops, where a group that was begun is placed; the next round goes on."""
         sent: list[Dispatch] = []
         failed: list[Failed] = []
         state = (self.fleet.epoch, sum(lane.version for lane in self.lanes.values()))
@@ -69,7 +70,7 @@ class Desk:
             return sent, failed
         self._serve_reserved(sent, now)
         passed = dict.fromkeys(self.lanes.values(), 0)
-        while (turn := self._next(passed, now)) is not None:
+        while len(sent) < most and (turn := self._next(passed, now)) is not None:
             lane, ticket = turn
             if (lost := self._lost(ticket, now)) is not None:
                 lane.remove(ticket)
@@ -82,6 +83,9 @@ class Desk:
                 lane.set_aside(ticket)
         for lane in self.lanes.values():
             lane.restore()
+        if len(sent) >= most:
+            self._seen = (-1, -1)
+            return sent, failed
         self._seen = (self.fleet.epoch, sum(lane.version for lane in self.lanes.values()))
         given_up = self.changed + self._config.grace
         self._again = min(now + RETRY, given_up) if given_up > now else now + RETRY

@@ -17,6 +17,7 @@ failed or been cancelled has left no trace but the share of its tenant.
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from parrotc.runtime.scheduling.desk import Desk
 from parrotc.runtime.scheduling.engines import Engine, EngineSpec
@@ -32,6 +33,7 @@ class Decisions:
 
     dispatched: tuple[Dispatch, ...]
     failed: tuple[Failed, ...]
+    more: bool = False  # whether it stopped before it had looked at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +156,15 @@ class Scheduler:
         self._forget(ticket, now)
         return name
 
-    def schedule(self, now: float) -> Decisions:
-        """Place whatever has room."""
+    def schedule(self, now: float, most: float = inf) -> Decisions:
+        """Place whatever has room; of each model about `most` calls at once, then there may be
+        `more`."""
         dispatched: list[Dispatch] = []
         failed: list[Failed] = []
+        more = False
         for desk in self._desks.values():
-            sent, lost = desk.round(now)
+            sent, lost = desk.round(now, most)
+            more |= len(sent) >= most
             for dispatch in sent:
                 self._left_queue(dispatch.task.tenant)
             for each in lost:
@@ -167,7 +172,7 @@ class Scheduler:
                 self._forget(self._tickets[each.task.id], now)
             dispatched += sent
             failed += lost
-        return Decisions(tuple(dispatched), tuple(failed))
+        return Decisions(tuple(dispatched), tuple(failed), more)
 
     def counts(self) -> Counts:
         return Counts(self._waiting, len(self._tickets) - self._waiting, len(self._engines))

@@ -6,10 +6,21 @@ from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
-from schedules import PLAIN, call, chat, configs, place_all, scheduler, serve_one_by_one, tasks
+from schedules import (
+    PLAIN,
+    call,
+    chat,
+    configs,
+    place_all,
+    placed,
+    scheduler,
+    serve_one_by_one,
+    tasks,
+)
 
 from parrotc.runtime.scheduling.desk import RESERVING
 from parrotc.runtime.scheduling.policies import SchedulerConfig
+from parrotc.runtime.scheduling.scheduler import Scheduler
 from parrotc.runtime.scheduling.tasks import Criteria, Kind, PrefixNode, Task
 
 
@@ -213,3 +224,33 @@ def test_what_is_left_of_a_context_group_has_no_turn_of_its_own() -> None:
     calls = [call("1", prefix=prefix), call("other"), call("2", prefix=prefix)]
     found = place_all(scheduler(2, spec={"slots": 1}), calls)
     assert found == {"e0": ["1"], "e1": ["other"]}
+
+
+def test_many_calls_are_placed_in_parts_and_in_the_same_order() -> None:
+    """Nobody is to wait until a thousand are placed."""
+
+    def waiting() -> Scheduler:
+        sched = scheduler(3, spec={"slots": 40})
+        for number in range(100):
+            sched.submit(call(number, application=f"a{number % 7}", begun=float(number % 7)), 0.0)
+        return sched
+
+    at_once = placed(waiting().schedule(0.0))
+    sched, in_parts = waiting(), []
+    sizes = []
+    while True:
+        decisions = sched.schedule(0.0, 16)
+        in_parts += placed(decisions)
+        sizes.append(len(decisions.dispatched))
+        if not decisions.more:
+            break
+    assert in_parts == at_once and len(at_once) == 100
+    assert max(sizes) <= 16 and sched.schedule(0.0, 16).dispatched == ()
+
+
+def test_a_group_is_placed_together_though_it_is_large() -> None:
+    sched = scheduler(1, spec={"slots": 40})
+    for number in range(20):
+        sched.submit(call(number, group="g", group_size=20), 0.0)
+    decisions = sched.schedule(0.0, 4)
+    assert len(decisions.dispatched) == 20
