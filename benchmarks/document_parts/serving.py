@@ -40,6 +40,8 @@ def serving() -> dict[str, str]:
     return {
         "serving": table(["engines", *ways], rows),
         "serving alone": table(["alone", "median, ms", "99 %, ms"], alone),
+        "serving late calls": _late(calls),
+        "serving late plans": _late(_of(record, "plans")),
     }
 
 
@@ -50,6 +52,11 @@ def _of(record: Any, what: str) -> list[dict[str, Any]]:
 def _calls(measures: list[dict[str, Any]], engines: int, cpu: str) -> str:
     one = next(one for one in measures if one["engines"] == engines)
     return f"{one['calls_per_second']:,.0f} ({one[f'calls_per_{cpu}_second']:,.0f})"
+
+
+def _late(measures: list[dict[str, Any]]) -> str:
+    """The longest that the event loop was late, in milliseconds, with any number of engines."""
+    return f"{max(one['late'] for one in measures) / 1e3:.0f} ms"
 
 
 def _between(measures: list[dict[str, Any]], name: str) -> str:
